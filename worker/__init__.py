@@ -1,0 +1,1 @@
+"""The worker: reviews from Kafka, through TensorFlow Serving, to labelled results."""

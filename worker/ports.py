@@ -1,0 +1,169 @@
+"""The seams of the worker: everything the pipeline asks of the world, and nothing else.
+
+Each docstring says whether a call blocks, which thread may make it, whether repeating it is safe, and what it
+raises. `worker.testing` has a fake for each; one contract suite holds fakes and real adapters alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from worker.records import DeadLetter, Labelled, Partition, Row, ServedModel, Tensor, Window
+
+
+class Clock(Protocol):
+    """Time. Thread-safe."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+
+    def sleep(self, seconds: float) -> None:
+        """Blocks for `seconds`."""
+
+
+class Encoder(Protocol):
+    """Text to rows of one model version, and rows to its input tensor. Pure apart from a bounded cache.
+
+    Used by one thread at a time."""
+
+    def encode(self, text: str) -> Row:
+        """Never raises for any str (lone surrogates included)."""
+
+    def tensor(self, rows: Sequence[Row], longest: int) -> Tensor:
+        """Pads every row to `longest` tokens: shape (len(rows), longest), or (len(rows),) for DT_STRING."""
+
+
+class Source(Protocol):
+    """Where reviews come from. All calls from one thread, the reader's."""
+
+    def poll(self, timeout_seconds: float) -> Window | None:
+        """Blocks up to `timeout_seconds`; None when nothing came.
+
+        Raises SourceLost when the assignment changed since the last poll: polled records were dropped and
+        every assigned partition stands at its committed offset again. Raises OffsetsLost when the committed
+        offsets cannot be read any more. An outage raises nothing: None comes back until it is over."""
+
+    def hold(self) -> None:
+        """Stops fetching; poll() then returns None but keeps the membership alive. Idempotent, never blocks."""
+
+    def go_on(self) -> None:
+        """Fetches again after hold(). Idempotent, never blocks."""
+
+    def rewind(self) -> None:
+        """Every assigned partition goes back to its committed offset. Blocks; idempotent."""
+
+    def lag(self) -> Mapping[Partition, int]:
+        """Records waiting per assigned partition, as far as known without asking. Never blocks."""
+
+    def finished(self) -> bool:
+        """Whether a bounded source (`--until`) has handed out its last record."""
+
+    def close(self) -> None:
+        """Leaves the group. Blocks up to the adapter's own limit; idempotent."""
+
+
+class Call(Protocol):
+    """One prediction under way. Thread-safe."""
+
+    def result(self) -> Sequence[Sequence[float]]:
+        """Blocks until the answer or the request's deadline: a sequence of scores for each row, checked
+        (row count, dtype, shape, finite, version).
+
+        Raises ServingUnavailable, ServingRejected or ModelGone; the same one again when called again."""
+
+    def cancel(self) -> None:
+        """Gives the call up. Idempotent, never blocks."""
+
+
+class Model(Protocol):
+    """The model server. Thread-safe."""
+
+    def current(self) -> ServedModel:
+        """The version to use now. Never blocks once a version is known; raises ServingUnavailable while there
+        is none."""
+
+    def refresh(self) -> ServedModel:
+        """Asks the server which versions it serves and returns the one to use now. Blocks up to the request's
+        deadline; raises ServingUnavailable, or ModelMismatch when what is served does not fit."""
+
+    def predict(self, served: ServedModel, tensor: Tensor) -> Call:
+        """Starts a prediction by exactly this version. Never blocks: calls beyond the limit of requests in flight
+        wait inside."""
+
+    def probe(self) -> None:
+        """Asks for a trivial prediction. Returns when the server answers; raises ServingUnavailable when it
+        does not. Blocks up to the request's deadline."""
+
+    def close(self) -> None:
+        """Cancels what is under way. Idempotent."""
+
+
+class Delivery(Protocol):
+    """Where answers go. All calls from one thread, the deliverer's, and windows in the order of their polls."""
+
+    def deliver(self, window: Window, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]) -> None:
+        """Publishes every answer of the window, then commits its offsets. Returns once all of it is durable.
+        Blocks up to the delivery's limit.
+
+        Raises DeliveryFailed when that did not happen or cannot be known: the caller drops everything in flight
+        and rewinds the source. Raises Fenced when another live process holds this worker's identity."""
+
+    def close(self) -> None:
+        """Blocks up to the adapter's own limit; idempotent. An open transaction is aborted."""
+
+
+class Events(Protocol):
+    """What happened, told once for metrics and logs alike. Thread-safe, never blocks, never raises.
+    Durations are in seconds. One call for each window, batch or request, never one for each review."""
+
+    def polled(self, records: int, size_bytes: int) -> None:
+        """A poll brought a window."""
+
+    def decoded(self, seconds: float, reviews: int, dead_letters: int) -> None:
+        """A window's records were decoded, some into dead letters."""
+
+    def encoded(self, seconds: float, reviews: int, tokens: int, truncated: int) -> None:
+        """A window's reviews were encoded."""
+
+    def batched(self, rows: int, tokens: int, padded_tokens: int) -> None:
+        """A micro-batch was planned: `tokens` of its `padded_tokens` are real."""
+
+    def predicted(self, seconds: float, status: str) -> None:
+        """One Predict call ended with this gRPC status name (OK, UNAVAILABLE, …) or BAD_REPLY."""
+
+    def retrying(self, what: str, status: str, attempt: int, delay_seconds: float, detail: str) -> None:
+        """Something failed for now and is tried again after `delay_seconds`. `what`: predict, model, deliver, kafka."""
+
+    def delivered(
+        self,
+        seconds: float,
+        results_by_label: Mapping[str, int],
+        dead_letters_by_reason: Mapping[str, int],
+        latencies_seconds: Sequence[float],
+    ) -> None:
+        """One window became durable; the latencies run from each record's timestamp to now."""
+
+    def dropped(self, windows: int, why: str) -> None:
+        """Windows in flight were given up and will be read again."""
+
+    def in_flight(self, windows: int) -> None:
+        """This many windows are between poll and commit."""
+
+    def requests(self, in_flight: int, limit: int) -> None:
+        """This many Predict calls are under way, of at most `limit`."""
+
+    def lag(self, by_partition: Mapping[Partition, int]) -> None:
+        """The whole assignment: partitions that are missing here are not ours any more."""
+
+    def serving(self, served: ServedModel | None) -> None:
+        """The version in use changed; None: no version is available, the worker holds."""
+
+    def shadowed(self, rows: int, agreements: int, score_differences: Sequence[float]) -> None:
+        """A shadow version scored the same rows; so many labels agreed."""
+
+    def state(self, state: str, detail: str = "") -> None:
+        """starting, running, holding, draining, stopped."""

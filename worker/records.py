@@ -1,0 +1,156 @@
+"""The values that flow through the worker. Immutable, and they import nothing of ours.
+
+They are msgspec structs rather than dataclasses because one is made for every review: creating a frozen
+dataclass with slots costs about ten times as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Partition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One Kafka record as it was read; nothing in it has been looked at yet."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    """Milliseconds since the epoch, from the record itself (the producer's or the broker's clock)."""
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+    @property
+    def result_id(self) -> str:
+        """The id every repeat of this record's answer carries: `topic/partition/offset`."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+class Window(msgspec.Struct, frozen=True, gc=False):
+    """What one poll brought: the unit of delivery and of the commit."""
+
+    records: Sequence[Record]
+    """In the order of each partition; never empty."""
+    next_offsets: Mapping[Partition, int]
+    """For each partition in the window, the offset to commit once every record is answered."""
+    claim: Any = None
+    """What the Source knows of its right to these partitions (for Kafka the group metadata as it stood at
+    the poll). Opaque here; Delivery hands it back so that a worker that lost the right is fenced."""
+
+
+class Review(msgspec.Struct, frozen=True, gc=False):
+    """A review that has been decoded and found answerable."""
+
+    id: str
+    """The producer's id, or the record's result id where it gave none."""
+    text: str
+    attributes: Mapping[str, str] = {}
+
+
+class Row(NamedTuple):
+    """One review, encoded for one model version."""
+
+    content: bytes
+    """Token ids packed in the model's dtype, little-endian; for a model that takes text, its UTF-8."""
+    tokens: int
+    """How many tokens `content` holds; for a model that takes text, 1."""
+    truncated: bool
+    """Whether tokens beyond the model's limit were cut off."""
+
+
+class DType(StrEnum):
+    """The tensor element types we send and read, by TensorFlow's names (tensorflow/core/framework/types.proto)."""
+
+    FLOAT = "DT_FLOAT"
+    DOUBLE = "DT_DOUBLE"
+    INT32 = "DT_INT32"
+    INT64 = "DT_INT64"
+    STRING = "DT_STRING"
+
+
+class Tensor(msgspec.Struct, frozen=True, gc=False):
+    """A dense tensor ready for the wire: `content` little-endian and row-major, or `strings` for DT_STRING."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+    content: bytes = b""
+    strings: Sequence[bytes] = ()
+
+
+class Batch(msgspec.Struct, frozen=True, gc=False):
+    """A micro-batch: some rows of a window, to be sent in one Predict request."""
+
+    rows: Sequence[int]
+    """Indexes into the window's list of encoded reviews; each index is in exactly one batch."""
+    longest: int
+    """Tokens of the longest row: what every row of the batch is padded to."""
+
+
+class Reason(StrEnum):
+    """Why a record can never be answered. A closed list: it is a metric label and a header."""
+
+    MALFORMED = "malformed"
+    NOT_UTF8 = "not-utf8"
+    NO_TEXT = "no-text"
+    EMPTY = "empty"
+    TOO_LARGE = "too-large"
+    UNKNOWN_CONTENT_TYPE = "unknown-content-type"
+    REJECTED_BY_MODEL = "rejected-by-model"
+    CRASHES_MODEL = "crashes-model"
+    RESULT_TOO_LARGE = "result-too-large"
+
+
+class Labelled(msgspec.Struct, frozen=True, gc=False):
+    """The answer to one review."""
+
+    record: Record
+    review_id: str
+    label: str
+    score: float
+    """The score of the positive class for a model with one output, of the label given for one with several."""
+    model_name: str
+    model_version: int
+    tokens: int
+    truncated: bool
+    scores: Sequence[float] | None = None
+    """Every class's score in the order of the labels, where the settings ask for them."""
+
+
+class DeadLetter(msgspec.Struct, frozen=True, gc=False):
+    """A record that can never be answered, and why."""
+
+    record: Record
+    reason: Reason
+    detail: str
+    """A sentence for a person: what, where, and what to do."""
+    stage: str = "decode"
+    """Where it failed: decode, encode, predict or deliver."""
+
+
+class ServedModel(msgspec.Struct, frozen=True):
+    """One model version and all that is needed to feed it and to read its scores."""
+
+    name: str
+    version: int
+    labels: tuple[str, ...]
+    """For one sigmoid output (negative, positive); for k outputs, k labels."""
+    threshold: float
+    """With one output: a score at or above it gets the second label."""
+    encoder: Any
+    """A `ports.Encoder` made from this version's own vocabulary."""
+    digest: str = ""
+    """`sha256:<hex>` of the vocabulary's text, or empty for a model that takes text."""
