@@ -1,0 +1,1 @@
+"""Pushes reviews, reads results, handles dead letters."""

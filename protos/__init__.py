@@ -1,0 +1,1 @@
+"""The contract between the programs: .proto sources, generated modules, codecs."""

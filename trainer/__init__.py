@@ -1,0 +1,1 @@
+"""Data, vocabulary, model and export: everything that happens before serving."""
