@@ -7,6 +7,7 @@ raises. `worker.testing` has a fake for each; one contract suite holds fakes and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Event
 from typing import Protocol
 
 from worker.records import DeadLetter, Labelled, Partition, Row, ServedModel, Tensor, Window
@@ -21,8 +22,8 @@ class Clock(Protocol):
     def time(self) -> float:
         """Seconds since the epoch."""
 
-    def sleep(self, seconds: float) -> None:
-        """Blocks for `seconds`."""
+    def wait(self, event: Event, seconds: float) -> bool:
+        """Blocks until `event` is set or `seconds` have passed; True when it is set."""
 
 
 class Encoder(Protocol):

@@ -126,8 +126,9 @@ class Labelled(msgspec.Struct, frozen=True, gc=False):
     model_version: int
     tokens: int
     truncated: bool
-    scores: Sequence[float] | None = None
-    """Every class's score in the order of the labels, where the settings ask for them."""
+    labels: Sequence[str] = ()
+    scores: Sequence[float] = ()
+    """Every label and its score, where the settings ask for them; otherwise both are empty."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):

@@ -1,0 +1,59 @@
+"""Scores become labels. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from worker.records import Labelled, Record, Review, Row, ServedModel
+
+
+def probabilities(outputs: Sequence[float], *, logits: bool) -> Sequence[float]:
+    """A row's outputs as scores in [0, 1]: unchanged, or through a sigmoid (one logit) or softmax (several)."""
+    if not logits:
+        return outputs
+    if len(outputs) == 1:
+        return (_sigmoid(outputs[0]),)
+    highest = max(outputs)
+    exponentials = [math.exp(output - highest) for output in outputs]
+    total = sum(exponentials)
+    return [exponential / total for exponential in exponentials]
+
+
+def choose(scores: Sequence[float], served: ServedModel) -> tuple[str, float]:
+    """The label and its score. One score: the second label from the threshold on, and the score itself, whichever
+    the label. Several: the label of the highest, the first of equals."""
+    if len(scores) == 1:
+        return served.labels[scores[0] >= served.threshold], scores[0]
+    best = max(range(len(scores)), key=scores.__getitem__)
+    return served.labels[best], scores[best]
+
+
+def label(
+    record: Record, review: Review, row: Row, scores: Sequence[float], served: ServedModel, *, all_scores: bool
+) -> Labelled:
+    """The answer to one review. `scores` are probabilities."""
+    name, score = choose(scores, served)
+    return Labelled(
+        record=record,
+        review_id=review.id,
+        label=name,
+        score=score,
+        model_name=served.name,
+        model_version=served.version,
+        tokens=row.tokens,
+        truncated=row.truncated,
+        labels=served.labels if all_scores else (),
+        scores=_all(scores) if all_scores else (),
+    )
+
+
+def _all(scores: Sequence[float]) -> Sequence[float]:
+    """One score per label: a single output's score belongs to the second label."""
+    return (1.0 - scores[0], scores[0]) if len(scores) == 1 else scores
+
+
+def _sigmoid(logit: float) -> float:
+    if logit >= 0:
+        return 1.0 / (1.0 + math.exp(-logit))
+    return math.exp(logit) / (1.0 + math.exp(logit))

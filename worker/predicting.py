@@ -1,0 +1,174 @@
+"""From calls under way to one score per review, whatever the model server does meanwhile.
+
+Three things can be wrong with a prediction, and each has one remedy:
+
+- the server cannot answer now (ServingUnavailable): wait, ask whether it lives, send the same batch again. However long
+  an outage lasts, no review pays for it;
+- the server says this request is wrong (ServingRejected): bisect until the one review that it refuses is alone, and
+  only that one becomes a dead letter;
+- the server lives, yet this batch fails again and again: a review in it crashes or hangs the server. A failure counts
+  as a strike only right after a probe was answered, and enough strikes bisect the batch as well.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Mapping, Sequence
+from threading import Event
+
+import msgspec
+
+from worker.backoff import Backoff
+from worker.batching import halve
+from worker.errors import ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
+from worker.ports import Call, Clock, Events, Model
+from worker.preparing import Encoded
+from worker.records import Batch, Reason, ServedModel
+
+OVERLOADED = frozenset({"RESOURCE_EXHAUSTED", "BAD_REPLY"})
+"""Statuses that are never a review's fault: the server says that it is full, or it answers nonsense."""
+
+
+class Abandoned(Exception):
+    """The worker stops before the answer came; the window stays uncommitted."""
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """Why one review got no score."""
+
+    reason: Reason
+    detail: str
+
+
+class Predictions(msgspec.Struct, frozen=True):
+    """What became of an encoded window: every row index is in exactly one of the two."""
+
+    outputs: Mapping[int, Sequence[float]]
+    rejections: Mapping[int, Rejection]
+
+
+class _Attempt(msgspec.Struct):
+    """A batch on its way: the call under way, and how often it failed right after the server was seen alive."""
+
+    batch: Batch
+    call: Call | None
+    """None: to be sent when its turn comes, so that a batch under suspicion travels alone."""
+    strikes: int = 0
+    proven: bool = False
+    """Whether the server answered a probe just before this call."""
+
+
+class Predictor:
+    """Starts and finishes the predictions of a window. `start` is the reader's, `finish` the deliverer's."""
+
+    def __init__(
+        self, model: Model, events: Events, clock: Clock, abandon: Event, *, backoff: Backoff, max_strikes: int
+    ) -> None:
+        self._model = model
+        self._events = events
+        self._clock = clock
+        self._abandon = abandon
+        self._backoff = backoff
+        self._max_strikes = max_strikes
+        self._jitter = random.Random()  # noqa: S311  spreads retries; nothing secret hangs on it
+
+    def start(self, encoded: Encoded) -> list[Call]:
+        """Sends every batch; never blocks. The calls stand in the order of the batches."""
+        return [self._send(encoded, batch) for batch in encoded.batches]
+
+    def finish(self, encoded: Encoded, calls: Sequence[Call]) -> Predictions:
+        """Blocks until every row has its outputs or its rejection.
+
+        Raises ModelGone when the version is not served any more, Abandoned when the worker stops first."""
+        outputs: dict[int, Sequence[float]] = {}
+        rejections: dict[int, Rejection] = {}
+        waiting = deque(_Attempt(batch, call) for batch, call in zip(encoded.batches, calls, strict=True))
+        while waiting:
+            attempt = waiting.popleft()
+            if self._abandon.is_set():
+                raise Abandoned
+            call = attempt.call or self._send(encoded, attempt.batch)
+            try:
+                outputs.update(zip(attempt.batch.rows, call.result(), strict=True))
+            except ServingRejected as error:
+                self._split(encoded, attempt, waiting, rejections, Rejection(Reason.REJECTED_BY_MODEL, str(error)))
+            except ServingUnavailable as error:
+                self._again(encoded, attempt, waiting, rejections, error)
+        return Predictions(outputs, rejections)
+
+    def wait_for_version(self, gone: ModelGone) -> ServedModel:
+        """Blocks until some version can be used again. Raises Abandoned."""
+        attempt, why = 0, str(gone)
+        while True:
+            try:
+                return self._model.refresh()
+            except (ServingUnavailable, ModelMismatch) as error:
+                why = str(error)
+            attempt += 1
+            delay = self._backoff.after(attempt, self._jitter)
+            self._events.state("holding", why)
+            self._events.retrying("model", "NOT_FOUND", attempt, delay, why)
+            if self._clock.wait(self._abandon, delay):
+                raise Abandoned
+
+    def _send(self, encoded: Encoded, batch: Batch) -> Call:
+        rows = [encoded.rows[index] for index in batch.rows]
+        return self._model.predict(encoded.served, encoded.served.encoder.tensor(rows, batch.longest))
+
+    def _again(
+        self,
+        encoded: Encoded,
+        attempt: _Attempt,
+        waiting: deque[_Attempt],
+        rejections: dict[int, Rejection],
+        error: ServingUnavailable,
+    ) -> None:
+        """Waits for the server, then sends the batch once more, or its halves once it has too many strikes."""
+        if attempt.proven and error.status not in OVERLOADED:
+            attempt.strikes += 1
+        self._wait_until_alive(error)
+        if attempt.strikes >= self._max_strikes:
+            detail = (
+                f"the model server failed {attempt.strikes} times on this review alone ({error.status}: {error}), "
+                "each time right after it had answered another request"
+            )
+            self._split(encoded, attempt, waiting, rejections, Rejection(Reason.CRASHES_MODEL, detail))
+            return
+        attempt.call, attempt.proven = None, True
+        waiting.appendleft(attempt)
+
+    def _wait_until_alive(self, error: ServingUnavailable) -> None:
+        """Backs off and probes until the server answers. Raises ModelGone, Abandoned."""
+        attempt = 0
+        while True:
+            attempt += 1
+            delay = self._backoff.after(attempt, self._jitter)
+            self._events.retrying("predict", error.status, attempt, delay, str(error))
+            if self._clock.wait(self._abandon, delay):
+                raise Abandoned
+            try:
+                self._model.probe()
+            except ServingUnavailable as still:
+                error = still
+                self._events.state("holding", str(still))
+            else:
+                self._events.state("running")
+                return
+
+    def _split(
+        self,
+        encoded: Encoded,
+        attempt: _Attempt,
+        waiting: deque[_Attempt],
+        rejections: dict[int, Rejection],
+        verdict: Rejection,
+    ) -> None:
+        """Halves the batch, or passes the verdict on a review that is alone. A half needs one strike less: its
+        parent's strikes have shown that the fault lies in one of the two."""
+        if len(attempt.batch.rows) == 1:
+            rejections[attempt.batch.rows[0]] = verdict
+            return
+        strikes = max(attempt.strikes - 1, 0)
+        for half in reversed(halve(attempt.batch, [row.tokens for row in encoded.rows])):
+            waiting.appendleft(_Attempt(half, None, strikes=strikes, proven=attempt.proven))
