@@ -1,0 +1,50 @@
+"""What many tests need: the real broker, fresh topics on it, free ports.
+
+The heavy parts start once a session and only when a test asks for them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Protocol
+
+import pytest
+
+from deploy.local.broker import Broker
+
+
+class MakeTopics(Protocol):
+    """Creates topics nobody else uses and returns their real names, in the order asked for."""
+
+    def __call__(self, *names: str, partitions: int = 3) -> list[str]: ...
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """Apache Kafka itself; `broker.bootstrap` is its address. Shared: a test that stops it starts its own Broker."""
+    broker = Broker(tmp_path_factory.mktemp("kafka"))
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def topics(broker: Broker) -> MakeTopics:
+    """`reviews, labels, dead = topics()` or `[one] = topics("one", partitions=1)`."""
+    return lambda *names, partitions=3: create_topics(broker.bootstrap, *names, partitions=partitions)
+
+
+def create_topics(bootstrap: str, *names: str, partitions: int = 3) -> list[str]:
+    """Topics with fresh names that begin with `names` (default: reviews, labels and dead letters)."""
+    from kafka import KafkaAdminClient
+
+    suffix = uuid.uuid4().hex[:8]
+    fresh = [f"{name}-{suffix}" for name in names or ("reviews", "review-labels", "reviews-dead-letter")]
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        wanted = {name: {"num_partitions": partitions, "replication_factor": 1} for name in fresh}
+        admin.create_topics(wanted, wait_for_metadata=True)
+    finally:
+        admin.close()
+    return fresh
