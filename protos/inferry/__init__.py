@@ -1,0 +1,1 @@
+"""Our own messages, by version of the contract."""

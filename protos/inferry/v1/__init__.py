@@ -1,0 +1,1 @@
+"""Version 1 of our messages: Review and Result."""
