@@ -1,0 +1,103 @@
+"""The whole server: the models, the gRPC server and the REST server, started and stopped together."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
+from deploy.local.model_server.config import read_config, single_model
+from deploy.local.model_server.exits import Exit, StartError
+from deploy.local.model_server.flags import Flags
+from deploy.local.model_server.grpc_api import grpc_server
+from deploy.local.model_server.manager import Manager, Policy
+from deploy.local.model_server.servable import Servable
+from deploy.local.model_server.status import StatusError
+
+_log = logging.getLogger(__name__)
+
+
+class Serving:
+    """One model server. `load`, then `listen`; `close` at the end, whatever happened."""
+
+    def __init__(self, flags: Flags) -> None:
+        self._flags = flags
+        self._stopping = threading.Event()
+        self._grpc: grpc.Server | None = None
+        self.manager = Manager(
+            lambda path: Servable(path, parallelism=flags.tensorflow_session_parallelism),
+            Policy(
+                file_system_poll_wait_seconds=flags.file_system_poll_wait_seconds,
+                max_num_load_retries=flags.max_num_load_retries,
+                load_retry_interval_seconds=flags.load_retry_interval_micros / 1e6,
+                allow_version_labels_for_unavailable_models=flags.allow_version_labels_for_unavailable_models,
+            ),
+        )
+
+    def load(self, *, keep_waiting: Callable[[], bool]) -> None:
+        """Loads what the flags name; returns when every model is available, however long that takes, or when
+        `keep_waiting` says no. Raises StartError."""
+        try:
+            self.manager.start(_config(self._flags))
+        except StatusError as error:
+            raise StartError(Exit.CONFIG, f"the configuration is refused. {error.message}") from error
+        try:
+            self.manager.wait_until_served(keep_waiting=keep_waiting)
+        except StatusError as error:
+            raise StartError(Exit.MODEL, error.message) from error
+
+    def listen(self) -> None:
+        """Opens the ports. Raises StartError."""
+        flags = self._flags
+        if flags.port:
+            server = grpc_server(
+                self.manager,
+                threads=flags.grpc_max_threads,
+                as_content=flags.enable_serialization_as_tensor_content,
+            )
+            try:
+                server.add_insecure_port(f"{flags.bind_address}:{flags.port}")
+            except RuntimeError as error:
+                raise port_taken("--port", flags.bind_address, flags.port) from error
+            server.start()
+            self._grpc = server
+        if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
+            threading.Thread(target=self._watch_config, args=[flags.model_config_file], daemon=True).start()
+
+    def close(self, grace_seconds: float) -> None:
+        """Takes no new requests, and gives those that run up to `grace_seconds`."""
+        self._stopping.set()
+        if self._grpc is not None:
+            self._grpc.stop(grace_seconds).wait()
+        self.manager.close(grace_seconds)
+
+    def _watch_config(self, path: Path) -> None:
+        while not self._stopping.wait(self._flags.model_config_file_poll_wait_seconds):
+            try:
+                self.manager.reload(read_config(path), keep_waiting=lambda: not self._stopping.is_set())
+            except (StatusError, OSError) as error:
+                _log.warning("%s was not taken: %s", path, error)
+
+
+def port_taken(flag: str, address: str, port: int) -> StartError:
+    """The error for a port that cannot be listened on."""
+    return StartError(
+        Exit.UNAVAILABLE, f"cannot listen on {address}:{port}: stop what uses that port, or choose another with {flag}."
+    )
+
+
+def _config(flags: Flags) -> ModelServerConfig:
+    if flags.model_config_file is None:
+        if flags.model_base_path is None:
+            raise StartError(Exit.USAGE, "give --model_base_path or --model_config_file.")
+        return single_model(flags.model_name, flags.model_base_path.absolute())
+    try:
+        return read_config(flags.model_config_file)
+    except OSError as error:
+        raise StartError(
+            Exit.CONFIG, f"cannot read --model_config_file {flags.model_config_file}: {error.strerror}."
+        ) from error
