@@ -1,0 +1,189 @@
+"""The worker's HTTP port: /metrics for Prometheus, /livez and /readyz for whoever restarts or watches it.
+
+A few clients ask a few times a minute, so one thread a connection is enough; both the number of connections and the
+time of each are bounded, so that nobody can tie the port up by connecting and saying nothing, or saying it slowly.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from socketserver import TCPServer, ThreadingMixIn
+from threading import Lock, Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from worker.errors import ConfigError
+
+Check = Callable[[], str | None]
+"""A probe: a sentence that says what is wrong, or None. Called on the server's threads; must not block."""
+
+MAX_CONNECTIONS = 32
+"""Beyond this the oldest connection is closed for the newest."""
+CONNECTION_SECONDS = 10.0
+"""A connection older than this is closed, whatever it is doing: Prometheus itself gives a scrape up after 10 s."""
+_TICK_SECONDS = 0.25
+
+_TEXT = "text/plain; charset=utf-8"
+
+
+class Health:
+    """Serves the registry and both probes on a thread of its own.
+
+    `live` answers /livez and `ready` answers /readyz: 200 and `ok` for None, 503 and the sentence otherwise.
+    """
+
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, live: Check, ready: Check) -> None:
+        self._host = host
+        self._port = port
+        self._routes: dict[str, Callable[[str], _Answer]] = {
+            "/metrics": lambda accept: _metrics(registry, accept),
+            "/livez": lambda _accept: _probe(live),
+            "/readyz": lambda _accept: _probe(ready),
+        }
+        self._server: _Server | None = None
+        self._thread: Thread | None = None
+
+    def start(self) -> int:
+        """Binds and begins to serve; returns the port bound, which is the one asked for unless that was 0.
+
+        Raises ConfigError when the address cannot be bound: taken, not this machine's, or not allowed."""
+        try:
+            family, _, _, _, address = socket.getaddrinfo(
+                self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            self._server = _Server(family, address, self._routes)
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise ConfigError(
+                f"The metrics port {self._port} on {self._host} cannot be opened: {reason}. "
+                "Set metrics-port to a free port, or to 0 for any, and metrics-host to an address of this machine."
+            ) from error
+        self._thread = Thread(target=self._server.serve_forever, args=(_TICK_SECONDS,), name="health", daemon=True)
+        self._thread.start()
+        return int(self._server.server_address[1])
+
+    def close(self) -> None:
+        """Stops serving and frees the port. Blocks up to about a quarter of a second; idempotent."""
+        if self._server is None or self._thread is None:
+            return
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self._server = self._thread = None
+
+
+class _Answer:
+    """What a route answers: status, content type and body."""
+
+    def __init__(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+        self.status = status
+        self.content_type = content_type
+        self.body = body
+
+
+def _metrics(registry: CollectorRegistry, accept: str) -> _Answer:
+    encode, content_type = choose_encoder(accept)
+    return _Answer(HTTPStatus.OK, content_type, encode(registry))
+
+
+def _probe(check: Check) -> _Answer:
+    wrong = check()
+    if wrong is None:
+        return _Answer(HTTPStatus.OK, _TEXT, b"ok\n")
+    line = " ".join(wrong.split()) + "\n"
+    return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, line.encode("utf-8", "replace"))
+
+
+class _Server(ThreadingMixIn, TCPServer):
+    """socketserver rather than http.server.HTTPServer, which asks DNS for its own name before it serves."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, family: int, address: Any, routes: dict[str, Callable[[str], _Answer]]) -> None:
+        self.address_family = family
+        self.routes = routes
+        self._open: dict[socket.socket, float] = {}
+        """Connections, oldest first, and when each began."""
+        self._lock = Lock()
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Makes room for the connection, then gives it a thread."""
+        with self._lock:
+            if len(self._open) >= MAX_CONNECTIONS:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                _hang_up(oldest)
+            self._open[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """Called at each tick: ends the connections that have had their time."""
+        oldest_allowed = time.monotonic() - CONNECTION_SECONDS
+        with self._lock:
+            for connection, since in self._open.items():
+                if since < oldest_allowed:
+                    _hang_up(connection)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Called by the connection's thread when it is done."""
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  socketserver's signature
+        """A client that went away is nothing to report; a probe that raised is, and its client sees no answer."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            structlog.get_logger("worker").error("a probe or the metrics failed", exc_info=error)
+
+
+def _hang_up(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:  # the client was faster
+        return
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request, one answer, and the connection is closed (HTTP/1.0)."""
+
+    server: _Server
+    server_version = "inferry"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Answers with the body."""
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        """Answers as GET would, without the body."""
+        self._answer(with_body=False)
+
+    def _answer(self, *, with_body: bool) -> None:
+        route = self.server.routes.get(urlsplit(self.path).path)
+        if route is None:
+            served = ", ".join(self.server.routes)
+            answer = _Answer(HTTPStatus.NOT_FOUND, _TEXT, f"Not found; there are {served}.\n".encode())
+        else:
+            answer = route(self.headers.get("Accept", ""))
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(answer.body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  http.server's name
+        """Says nothing: a line for every scrape would drown the log."""
