@@ -1,0 +1,135 @@
+"""The model and how it is fitted: mean of subword embeddings, six hidden units, one sigmoid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.quiet import keras
+
+Tokens = npt.NDArray[np.int32]
+EMBEDDING_DIM = 64
+HIDDEN_UNITS = 6
+BATCH_ROWS = 64
+BATCHES_PER_POOL = 50
+PREDICT_ROWS = 256
+PATIENCE_EPOCHS = 3
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Reviews as token ids, one int32 array a review, and their labels (1.0 positive)."""
+
+    rows: Sequence[Tokens]
+    labels: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class History:
+    """One figure an epoch, in order; `best_epoch` counts from 1 and is the one whose weights were kept."""
+
+    loss: list[float]
+    accuracy: list[float]
+    validation_loss: list[float]
+    validation_accuracy: list[float]
+    best_epoch: int
+
+
+def build(vocabulary_size: int, learning_rate: float = 1e-3) -> Any:
+    """The Keras model, compiled: int32 tokens [n, length], 0 for padding, to one score [n, 1]."""
+    model = keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32", name="tokens"),
+            keras.layers.Embedding(vocabulary_size, EMBEDDING_DIM, mask_zero=True, name="embedding"),
+            keras.layers.GlobalAveragePooling1D(name="mean"),
+            keras.layers.Dense(HIDDEN_UNITS, activation="relu", name="hidden"),
+            keras.layers.Dense(1, activation="sigmoid", name="score"),
+        ],
+        name="sentiment_classifier",
+    )
+    model.compile(optimizer=keras.optimizers.Adam(learning_rate), loss="binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def pad(rows: Sequence[Tokens]) -> Tokens:
+    """Rows as one array [n, longest], filled up with 0."""
+    padded = np.zeros((len(rows), max(1, *map(len, rows))), np.int32)
+    for into, row in zip(padded, rows, strict=True):
+        into[: len(row)] = row
+    return padded
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
+    """Padded batches in an order that is new each epoch. Rows of similar length share a batch: sorted inside pools of
+    fifty batches, so that a batch still mixes freely while most of the padding, and half of the time, is saved."""
+
+    def __init__(self, examples: Encoded, seed: int) -> None:
+        super().__init__()
+        self.examples = examples
+        self.random = np.random.default_rng(seed)
+        self.lengths = np.array([len(row) for row in examples.rows])
+        self.on_epoch_end()
+
+    def on_epoch_end(self) -> None:
+        """Shuffles. Keras calls it after each epoch."""
+        shuffled = self.random.permutation(len(self.lengths))
+        pool_rows = BATCH_ROWS * BATCHES_PER_POOL
+        pools = [shuffled[at : at + pool_rows] for at in range(0, len(shuffled), pool_rows)]
+        ordered = np.concatenate([pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools])
+        batches = [ordered[at : at + BATCH_ROWS] for at in range(0, len(ordered), BATCH_ROWS)]
+        self.batches = [batches[index] for index in self.random.permutation(len(batches))]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[Tokens, npt.NDArray[np.float32]]:
+        chosen = self.batches[index]
+        return pad([self.examples.rows[row] for row in chosen]), self.examples.labels[chosen, None]
+
+
+def fit(
+    model: Any, train: Encoded, validation: Encoded, *, epochs: int, seed: int, on_batch: Callable[[int], None]
+) -> History:
+    """Fits, and leaves in `model` the weights of the epoch with the lowest validation loss; stops once that has not
+    fallen for `PATIENCE_EPOCHS`. `on_batch` is called after each batch with the epoch, which counts from 1."""
+    best = keras.callbacks.EarlyStopping("val_loss", patience=PATIENCE_EPOCHS, restore_best_weights=True)
+    fitted = model.fit(
+        Batches(train, seed),
+        validation_data=Batches(validation, seed),
+        epochs=epochs,
+        verbose=0,
+        callbacks=[best, _Progress(on_batch)],
+    )
+    figures = {name: [float(value) for value in values] for name, values in fitted.history.items()}
+    return History(
+        figures["loss"], figures["accuracy"], figures["val_loss"], figures["val_accuracy"], best.best_epoch + 1
+    )
+
+
+class _Progress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Tells of each finished batch."""
+
+    def __init__(self, on_batch: Callable[[int], None]) -> None:
+        super().__init__()
+        self.epoch = 0
+        self.on_batch = on_batch
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002  Keras' signature
+        self.epoch = epoch + 1
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002  Keras' signature
+        self.on_batch(self.epoch)
+
+
+def predict(model: Any, rows: Sequence[Tokens]) -> npt.NDArray[np.float32]:
+    """Keras' own scores, one for each row, in their order."""
+    scores = np.empty(len(rows), np.float32)
+    order = np.argsort([len(row) for row in rows], kind="stable")
+    for at in range(0, len(order), PREDICT_ROWS):
+        chosen = order[at : at + PREDICT_ROWS]
+        scores[chosen] = np.asarray(model(pad([rows[row] for row in chosen])))[:, 0]
+    return scores
