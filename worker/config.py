@@ -24,6 +24,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from worker.bounds import parse_start, parse_until
 from worker.errors import ConfigError
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -159,6 +160,9 @@ class Settings(BaseSettings):
     )
 
     # Running
+    startup_seconds: Seconds = Field(
+        60, description="At start, how long to wait for Kafka and the model server to be there."
+    )
     drain_seconds: Seconds = Field(20, description="On SIGTERM, time to finish what is in flight.")
     stall_seconds: Seconds = Field(
         120, description="A partition with lag and no progress for this long turns /livez red."
@@ -214,6 +218,8 @@ class Settings(BaseSettings):
             raise ValueError("retry-delay-seconds must not be longer than max-retry-delay-seconds")
         if self.vocabulary and not Path(self.vocabulary).is_file():
             raise ValueError(f"the vocabulary file {self.vocabulary} does not exist")
+        parse_start(self.start)
+        parse_until(self.until)
         if len(self.label_names) == 1:
             raise ValueError("labels needs at least two names")
         return self

@@ -92,6 +92,7 @@ class Pipeline:
         self._epoch = 0
         self._rewind = False
         self._reader_done = False
+        self._gave_up = False
         self._failure: BaseException | None = None
 
     # --- the outside ---------------------------------------------------------------------------------------------
@@ -104,7 +105,7 @@ class Pipeline:
         deliverer.start()
         self._events.state("running")
         try:
-            while not self._stop.is_set() and not self._source.finished():
+            while not self._stop.is_set() and not self._exhausted():
                 self.read_turn()
         except BaseException:
             self.stop(hard=True)
@@ -139,6 +140,12 @@ class Pipeline:
         window = self._poll(POLL_SECONDS)
         if window is not None:
             self._put(self._prepare(window, served, epoch))
+
+    def _exhausted(self) -> bool:
+        """Whether a bounded source has been read to its end and every window of it is delivered."""
+        with self._changed:
+            pending = bool(self._windows) or self._taken or self._rewind
+        return not pending and self._source.finished()
 
     def _begin_turn(self) -> tuple[int, bool]:
         """The epoch this turn's window belongs to, and whether to go back first. Both under one lock and before the
@@ -214,7 +221,7 @@ class Pipeline:
                     self._events.in_flight(len(self._windows))
                     self._changed.notify_all()
         except Abandoned:
-            pass
+            self._gave_up = True
         except BaseException as error:  # noqa: BLE001  carried to the reader's thread, which raises it
             self._failure = error
         finally:
@@ -224,7 +231,7 @@ class Pipeline:
         """The oldest window; None once the worker stops and nothing is left."""
         with self._changed:
             while not self._windows:
-                if self._stop.is_set() and self._reader_done:
+                if self._reader_done:
                     return None
                 self._changed.wait(POLL_SECONDS)
             self._taken = 1
@@ -305,4 +312,4 @@ class Pipeline:
             deliverer.join(0.05)
         finished = not deliverer.is_alive()
         self._abandon.set()
-        return finished and not self._windows
+        return finished and not self._windows and not self._gave_up

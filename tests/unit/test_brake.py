@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.brake import LEAST, Brake
+from worker.errors import DeadLetterBrake
+
+
+def test_a_run_of_dead_letters_stops() -> None:
+    brake = Brake(share=1.0, run=10)
+    brake.check(0, 10)
+    with pytest.raises(DeadLetterBrake, match="11 records were all dead letters"):
+        brake.check(0, 1)
+
+
+def test_one_result_ends_a_run() -> None:
+    brake = Brake(share=1.0, run=10)
+    for _ in range(100):
+        brake.check(0, 10)
+        brake.check(1, 0)
+
+
+def test_a_share_counts_only_once_enough_was_seen() -> None:
+    brake = Brake(share=0.5, run=0)
+    brake.check(10, LEAST - 11)
+    with pytest.raises(DeadLetterBrake, match="share of 0.5"):
+        brake.check(0, 1)
+
+
+def test_the_share_forgets_what_is_long_ago() -> None:
+    brake = Brake(share=0.5, run=0)
+    brake.check(10_000, 0)
+    brake.check(400, 0)
+    with pytest.raises(DeadLetterBrake):
+        for _ in range(20):
+            brake.check(40, 60)
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300))))
+def test_switched_off_it_never_stops(windows: list[tuple[int, int]]) -> None:
+    brake = Brake(share=1.0, run=0)
+    for results, dead_letters in windows:
+        brake.check(results, dead_letters)

@@ -1,0 +1,69 @@
+"""`inferry-worker run | config`: settings in, exit code out. No logic lives here."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from worker.config import Settings, load
+from worker.errors import ExitCode, WorkerError
+from worker.logs import configure
+
+COMMANDS = ("run", "config")
+HELP = """usage: inferry-worker [run | config] [--SETTING VALUE ...]
+
+  run       score the input topic until stopped (the default)
+  config    print the settings in force, secrets redacted, and stop
+
+inferry-worker run --help lists every setting. Each is also an environment variable, INFERRY_ and its name in capitals
+with underscores, and a key of the TOML file that INFERRY_CONFIG names: flag > environment > file > default.
+
+exit codes: """ + ", ".join(f"{code.value} {code.name.lower().replace('_', '-')}" for code in ExitCode)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] in (["-h"], ["--help"]):
+        print(HELP)
+        return ExitCode.OK
+    command = words.pop(0) if words and not words[0].startswith("-") else "run"
+    if command not in COMMANDS:
+        print(f"inferry-worker: no such command: {command}. There are: {', '.join(COMMANDS)}", file=sys.stderr)
+        return ExitCode.USAGE
+    try:
+        settings = load(words)
+        return _print(settings) if command == "config" else _run(settings)
+    except WorkerError as error:
+        print(f"inferry-worker: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _print(settings: Settings) -> int:
+    for name, value in settings.redacted().items():
+        print(f"{name.replace('_', '-')} = {value!r}")
+    return ExitCode.OK
+
+
+def _run(settings: Settings) -> int:
+    configure(settings.log_level, settings.log_format)
+    # Imported here: `config` and `--help` need neither Kafka nor gRPC, and answer at once without them.
+    from worker.service import Service
+
+    service = Service(settings)
+    signals = 0
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        nonlocal signals
+        signals += 1
+        service.stop(hard=signals > 1)
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    return ExitCode.OK if service.run() else ExitCode.STOPPED_HARD
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""What source and delivery share of the Kafka client: its options, its errors in our words, and the checks at start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import errors as kafka_errors
+from kafka.admin import NewTopic
+
+from worker.config import Settings
+from worker.errors import ConfigError, KafkaUnavailable, WorkerError
+
+FATAL = (
+    kafka_errors.AuthorizationError,
+    kafka_errors.SaslAuthenticationFailedError,
+    kafka_errors.UnsupportedSaslMechanismError,
+    kafka_errors.UnsupportedCodecError,
+    kafka_errors.KafkaConfigurationError,
+    kafka_errors.IncompatibleBrokerVersion,
+)
+"""Errors that no waiting mends."""
+
+
+def connection_options(settings: Settings) -> dict[str, Any]:
+    """How to reach the brokers, for consumer, producer and admin client alike."""
+    return {
+        "bootstrap_servers": settings.bootstrap.split(","),
+        "client_id": "inferry-worker",
+        "security_protocol": settings.kafka_security_protocol,
+        "sasl_mechanism": settings.kafka_sasl_mechanism or None,
+        "sasl_plain_username": settings.kafka_sasl_username or None,
+        "sasl_plain_password": settings.kafka_sasl_password.get_secret_value() or None,
+        "ssl_cafile": settings.kafka_ssl_cafile or None,
+        "ssl_certfile": settings.kafka_ssl_certfile or None,
+        "ssl_keyfile": settings.kafka_ssl_keyfile or None,
+        "request_timeout_ms": _ms(settings.kafka_request_timeout_seconds),
+        "reconnect_backoff_max_ms": 2_000,
+        # Our own metrics say what an operator needs; the client's cost about a tenth of its CPU.
+        "metrics_enabled": False,
+    }
+
+
+def consumer_options(settings: Settings) -> dict[str, Any]:
+    """A consumer that commits nothing by itself, reads only what is committed, and never chooses an offset alone."""
+    return connection_options(settings) | {
+        "group_id": settings.group,
+        "group_instance_id": settings.instance_id or None,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "none",
+        # Also makes offset reads wait for open transactions (KIP-447): without it a rewind can read an old offset.
+        "isolation_level": "read_committed",
+        "allow_auto_create_topics": False,
+        "max_poll_records": settings.window_records,
+        "max_poll_interval_ms": _ms(settings.max_poll_interval_seconds),
+        "session_timeout_ms": _ms(settings.session_timeout_seconds),
+        "heartbeat_interval_ms": min(3_000, _ms(settings.session_timeout_seconds) // 3),
+        "max_partition_fetch_bytes": settings.fetch_bytes,
+        "fetch_max_bytes": 4 * settings.fetch_bytes,
+        # New partitions of the topic are seen after this long.
+        "metadata_max_age_ms": 30_000,
+    }
+
+
+def producer_options(settings: Settings) -> dict[str, Any]:
+    """An idempotent producer whose records wait for flush(), so that a window goes out in few, large batches."""
+    return connection_options(settings) | {
+        "acks": "all",
+        "enable_idempotence": True,
+        "allow_auto_create_topics": False,
+        "linger_ms": 100,
+        "batch_size": 262_144,
+        "max_request_size": 2 * settings.max_review_bytes + 1_048_576,
+        "delivery_timeout_ms": _ms(settings.kafka_delivery_timeout_seconds),
+        "max_block_ms": _ms(settings.kafka_delivery_timeout_seconds),
+    }
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turns the client's errors into KafkaUnavailable with a sentence that says what was being done."""
+    try:
+        yield
+    except kafka_errors.KafkaError as error:
+        raise KafkaUnavailable(f"{doing}: {explain(error)}") from error
+    except OSError as error:
+        raise KafkaUnavailable(f"{doing}: {error}") from error
+
+
+def explain(error: BaseException) -> str:
+    """The error's class and text in one line, without the client's boilerplate."""
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    return text if text.startswith(name) or not text else f"{name}: {text}"
+
+
+def check_topics(consumer: KafkaConsumer, settings: Settings) -> dict[str, int]:
+    """The number of partitions of each of our topics, created first where allowed.
+
+    Raises ConfigError when one is missing, KafkaUnavailable when the brokers do not answer."""
+    topics = (settings.input_topic, settings.output_topic, settings.dead_letter_topic)
+    counts = _partition_counts(consumer, topics)
+    missing = [topic for topic in topics if topic not in counts]
+    if missing and settings.create_topics:
+        _create(settings, missing)
+        counts = _partition_counts(consumer, topics)
+        missing = [topic for topic in topics if topic not in counts]
+    if missing:
+        raise ConfigError(
+            f"no such topic at {settings.bootstrap}: {', '.join(missing)}. Create it, or let the worker do it with "
+            "--create-topics"
+        )
+    return counts
+
+
+def _partition_counts(consumer: KafkaConsumer, topics: tuple[str, ...]) -> dict[str, int]:
+    with translated("asking for the topics' partitions"):
+        found = {topic: consumer.partitions_for_topic(topic) for topic in topics}
+    return {topic: len(partitions) for topic, partitions in found.items() if partitions}
+
+
+def _create(settings: Settings, topics: list[str]) -> None:
+    with translated("creating topics"):
+        admin = KafkaAdminClient(**connection_options(settings))
+        try:
+            new = [NewTopic(topic, settings.create_partitions, settings.create_replication) for topic in topics]
+            admin.create_topics(new, raise_errors=False)
+            admin.wait_for_topics(topics)
+        finally:
+            admin.close()
+
+
+def topic_id(consumer: KafkaConsumer, topic: str) -> str:
+    """The topic's id (KIP-516) as far as the client's metadata knows it, else an empty string: a topic that was deleted
+    and made anew has the same name but another id."""
+    # The consumer has no public call for it, and the admin client would cost every start a second connection.
+    found = consumer._cluster.topic_id(topic)
+    return str(found) if found and found.int else ""
+
+
+def partitions_of(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
+    """All partitions of a topic."""
+    return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Whether waiting cannot help."""
+    return isinstance(error, (*FATAL, WorkerError))

@@ -1,0 +1,274 @@
+"""The two Deliveries over a Kafka producer: in one transaction with the offsets, or acknowledged before the commit.
+
+What both share is `Publisher`: it turns answers into records and checks every single acknowledgement, since a producer's
+flush and even its commit can return although a record was given up. A producer that failed once is never used again:
+records and offsets it still holds would come up in the next window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from kafka import KafkaProducer, TopicPartition
+from kafka import errors as kafka_errors
+from kafka.structs import OffsetAndMetadata
+
+from worker.answers import AnswerWriter, Outgoing
+from worker.errors import DeliveryFailed, Fenced, KafkaUnavailable, WorkerError
+from worker.kafka_client import explain, is_fatal
+from worker.limits import LimitExceeded, within
+from worker.ports import Events
+from worker.records import DeadLetter, Labelled, Reason, Window
+
+TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
+FENCED = (kafka_errors.ProducerFencedError, kafka_errors.InvalidProducerEpochError)
+FENCED_LIMIT = 3
+"""Fenced deliveries in a row after which another live process is certain to use our transactional id: a worker that was
+merely slow or asleep is fenced once."""
+CLOSE_SECONDS = 2.0
+
+Offsets = Callable[[Window], dict[TopicPartition, OffsetAndMetadata]]
+
+
+class Publisher:
+    """Sends a window's answers with one producer and knows which of them the broker took."""
+
+    def __init__(self, producer: KafkaProducer, *, limit_seconds: float) -> None:
+        self._producer = producer
+        self._limit_seconds = limit_seconds
+
+    def publish(self, outgoing: Sequence[Outgoing]) -> list[int]:
+        """Sends everything and waits for every acknowledgement, at most the limit. Returns the indexes of those
+        that are larger than the broker takes.
+
+        Raises the client's errors for any other failure."""
+        futures: list[Any] = []
+        too_large: list[int] = []
+        for index, out in enumerate(outgoing):
+            try:
+                sent = self._producer.send(
+                    out.topic,
+                    out.value,
+                    key=out.key,
+                    headers=out.headers,
+                    partition=out.partition,
+                    timestamp_ms=out.timestamp_ms,
+                )
+            except TOO_LARGE:
+                too_large.append(index)
+            else:
+                futures.append((index, sent))
+        self._producer.flush(self._limit_seconds)
+        for index, future in futures:
+            if not future.is_done:
+                raise kafka_errors.KafkaTimeoutError(f"no acknowledgement within {self._limit_seconds:g} s")
+            if future.failed():
+                if not isinstance(future.exception, TOO_LARGE):
+                    raise future.exception
+                too_large.append(index)
+        return too_large
+
+
+class _Delivery:
+    """What both deliveries do alike: build answers, replace a failed producer, and cut what is too large."""
+
+    def __init__(
+        self, options: dict[str, Any], writer: AnswerWriter, *, events: Events, pause: Callable[[float], bool]
+    ) -> None:
+        self._options = options
+        self._writer = writer
+        self._events = events
+        self._pause = pause
+        self._limit_seconds = options["delivery_timeout_ms"] / 1000
+        self._producer: KafkaProducer | None = None
+
+    def deliver(self, window: Window, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]) -> None:
+        """See ports.Delivery."""
+        outgoing = self._writer.write(window, results, dead_letters)
+        answers: list[Labelled | DeadLetter] = [*results, *dead_letters]
+        while True:
+            too_large = self._attempt(window, outgoing)
+            if not too_large:
+                return
+            outgoing = list(outgoing)
+            for index in too_large:
+                outgoing[index] = self._smaller(window, answers[index], outgoing[index])
+
+    def close(self) -> None:
+        """See ports.Delivery."""
+        self._discard()
+
+    def _attempt(self, window: Window, outgoing: Sequence[Outgoing]) -> list[int]:
+        raise NotImplementedError
+
+    def _open(self) -> KafkaProducer:
+        raise NotImplementedError
+
+    def _ready_producer(self) -> KafkaProducer:
+        if self._producer is None:
+            self._producer = self._open()
+        return self._producer
+
+    def _smaller(self, window: Window, answer: Labelled | DeadLetter, refused: Outgoing) -> Outgoing:
+        """A stand-in the broker may take: a dead letter for a result, a dead letter without its value for a dead letter."""
+        if refused.cut:
+            raise WorkerError(
+                f"the topic {refused.topic} does not even take the dead letter of {answer.record.result_id} without its "
+                "value: raise the topic's max.message.bytes"
+            )
+        cut = refused.topic != self._writer.output_topic
+        if isinstance(answer, Labelled):
+            detail = (
+                f"the topic {self._writer.output_topic} does not take this review's result: raise its max.message.bytes"
+            )
+            answer = DeadLetter(answer.record, Reason.RESULT_TOO_LARGE, detail, "deliver")
+        return self._writer.dead_letter(window, answer, cut=cut)
+
+    def _give_up(self, error: BaseException) -> NoReturn:
+        """Throws the producer away and says what happened in the port's terms."""
+        self._discard()
+        if is_fatal(error):
+            raise KafkaUnavailable(f"delivering to Kafka: {explain(error)}") from error
+        raise DeliveryFailed(explain(error)) from error
+
+    def _discard(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            # Only its resources matter now; whatever it still says is about records we will send again.
+            with suppress(Exception):
+                within(CLOSE_SECONDS, lambda: producer.close(timeout=0))
+
+
+class AtLeastOnce(_Delivery):
+    """Publishes, awaits every acknowledgement, then commits the offsets through the consumer."""
+
+    def __init__(
+        self,
+        options: dict[str, Any],
+        writer: AnswerWriter,
+        commit: Callable[[Window], None],
+        *,
+        events: Events,
+        pause: Callable[[float], bool],
+    ) -> None:
+        super().__init__(options, writer, events=events, pause=pause)
+        self._commit = commit
+
+    def _open(self) -> KafkaProducer:
+        return KafkaProducer(**self._options)
+
+    def _attempt(self, window: Window, outgoing: Sequence[Outgoing]) -> list[int]:
+        try:
+            producer = self._ready_producer()
+            too_large = Publisher(producer, limit_seconds=self._limit_seconds).publish(outgoing)
+        except (kafka_errors.KafkaError, OSError) as error:
+            self._give_up(error)
+        if not too_large:
+            self._commit(window)
+        return too_large
+
+
+class ExactlyOnce(_Delivery):
+    """One window is one transaction: results, dead letters and offsets become visible together or not at all.
+
+    The offsets go with the group metadata as it stood at the poll, so that a worker whose partitions were given away is
+    fenced (KIP-447). After any failure the producer is replaced, which settles what was in doubt, before DeliveryFailed
+    tells the pipeline to read the committed offsets."""
+
+    def __init__(
+        self,
+        options: dict[str, Any],
+        writer: AnswerWriter,
+        offsets: Offsets,
+        *,
+        transactional_id: str,
+        transaction_timeout_seconds: float,
+        events: Events,
+        pause: Callable[[float], bool],
+    ) -> None:
+        transactional = {
+            "transactional_id": transactional_id,
+            "transaction_timeout_ms": int(transaction_timeout_seconds * 1000),
+        }
+        super().__init__(options | transactional, writer, events=events, pause=pause)
+        self._offsets = offsets
+        self._transactional_id = transactional_id
+        self._transaction_seconds = transaction_timeout_seconds
+        self._fenced = 0
+
+    def settle(self) -> None:
+        """Ends whatever transaction an earlier process with our id left open. Blocks until Kafka has answered, waiting out
+        an outage unless the worker stops. Raises Fenced or KafkaUnavailable."""
+        attempt = 0
+        while self._producer is None:
+            try:
+                self._producer = self._open()
+            except (kafka_errors.KafkaError, OSError) as error:
+                if is_fatal(error):
+                    raise KafkaUnavailable(f"opening a transactional producer: {explain(error)}") from error
+                attempt += 1
+                delay = min(0.1 * 2**attempt, 3.0)
+                self._events.retrying("deliver", type(error).__name__, attempt, delay, explain(error))
+                if self._pause(delay):
+                    return
+
+    def _open(self) -> KafkaProducer:
+        producer = KafkaProducer(**self._options)
+        try:
+            producer.init_transactions()
+        except BaseException:
+            with suppress(Exception):
+                within(CLOSE_SECONDS, lambda: producer.close(timeout=0))
+            raise
+        return producer
+
+    def _attempt(self, window: Window, outgoing: Sequence[Outgoing]) -> list[int]:
+        try:
+            producer = self._ready_producer()
+            too_large = self._transaction(producer, window, outgoing)
+        except (kafka_errors.KafkaError, LimitExceeded, OSError) as error:
+            self._count_fences(error)
+            self._settle_and_give_up(error)
+        self._fenced = 0
+        return too_large
+
+    def _transaction(self, producer: KafkaProducer, window: Window, outgoing: Sequence[Outgoing]) -> list[int]:
+        identity = _identity(producer)
+        producer.begin_transaction()
+        too_large = Publisher(producer, limit_seconds=self._limit_seconds).publish(outgoing)
+        if too_large:
+            # The batch that was refused has failed the transaction; the caller sends smaller answers in a new one.
+            within(self._transaction_seconds, producer.abort_transaction)
+            self._discard()
+            return too_large
+        offsets = self._offsets(window)
+        within(self._transaction_seconds, lambda: producer.send_offsets_to_transaction(offsets, window.claim))
+        within(self._transaction_seconds, producer.commit_transaction)
+        if _identity(producer) != identity:
+            # The client recovered from an error by itself: the broker aborted the transaction, yet commit "succeeded".
+            raise kafka_errors.TransactionAbortedError("the producer's epoch was bumped during the commit")
+        return []
+
+    def _count_fences(self, error: BaseException) -> None:
+        self._fenced = self._fenced + 1 if isinstance(error, FENCED) else 0
+        if self._fenced >= FENCED_LIMIT:
+            self._discard()
+            raise Fenced(
+                f"another live process uses the transactional id {self._transactional_id!r}: give each worker its own with "
+                "--transactional-id"
+            ) from error
+
+    def _settle_and_give_up(self, error: BaseException) -> NoReturn:
+        self._discard()
+        if is_fatal(error):
+            self._give_up(error)
+        self.settle()
+        raise DeliveryFailed(explain(error)) from error
+
+
+def _identity(producer: KafkaProducer) -> tuple[int, int]:
+    """Producer id and epoch. The client has no public call for them, and only they tell a commit from a silent abort."""
+    current = producer._transaction_manager.producer_id_and_epoch
+    return current.producer_id, current.epoch

@@ -1,0 +1,261 @@
+"""The Source over a Kafka consumer group.
+
+Two rules keep it honest (both were learnt from duplicates that a textbook loop makes):
+
+- the group metadata is taken right after the poll that brought the records, never later: read later it may belong to
+  another generation, or to none, which brokers accept without fencing;
+- when the generation or the member id has changed, what was polled is dropped and every assigned partition goes back to
+  its committed offset: the client keeps its old positions through some rejoins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka import errors as kafka_errors
+from kafka.structs import OffsetAndMetadata
+
+from worker.errors import DeliveryFailed, KafkaUnavailable, OffsetsLost, SourceLost
+from worker.kafka_client import explain, is_fatal, topic_id, translated
+from worker.ports import Clock, Events
+from worker.records import Partition, Record, Window
+
+LAG_SECONDS = 1.0
+"""How often the lag is worked out anew."""
+PAUSE_SECONDS = 0.2
+"""Wait after a poll that failed, so that an outage costs no CPU."""
+
+
+class KafkaSource:
+    """Reads one topic as a member of a consumer group. `until`: the offset each partition ends at, if any."""
+
+    def __init__(
+        self,
+        consumer: KafkaConsumer,
+        topic: str,
+        *,
+        window_records: int,
+        request_timeout_seconds: float,
+        events: Events,
+        clock: Clock,
+        pause: Callable[[float], object],
+        fill_seconds: float = 0.0,
+        until: Mapping[int, int] | None = None,
+    ) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._topic_id = topic_id(consumer, topic)
+        self._window_records = window_records
+        self._timeout_ms = int(request_timeout_seconds * 1000)
+        self._events = events
+        self._clock = clock
+        self._pause = pause
+        self._fill_seconds = fill_seconds
+        self._until = until
+        self._member: tuple[int, str] | None = None
+        self._stale = True
+        """Whether positions must be set to the committed offsets before any record may be handed out."""
+        self._next: dict[TopicPartition, int] = {}
+        """For each assigned partition, the offset after the last record handed out."""
+        self._held = False
+        self._paused: set[TopicPartition] = set()
+        self._lag: dict[Partition, int] = {}
+        self._lag_at = float("-inf")
+        self._closed = False
+        consumer.subscribe([topic])
+
+    def poll(self, timeout_seconds: float) -> Window | None:
+        """See ports.Source."""
+        if self._held:
+            self._pause_assigned()
+        try:
+            polled = self._fetch(timeout_seconds)
+        except kafka_errors.NoOffsetForPartitionError:
+            polled, self._stale = {}, True
+        except (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError) as error:
+            raise OffsetsLost(self._out_of_range(error)) from error
+        except (kafka_errors.KafkaError, OSError) as error:
+            self._wait_out(error)
+            return None
+        claim = self._consumer.group_metadata()
+        if not self._in_place(claim):
+            return None
+        if self._held:
+            # Only a partition assigned during this very poll can bring anything: it is read again later.
+            self._stale = self._stale or bool(polled)
+            return None
+        return self._window(polled, claim)
+
+    def hold(self) -> None:
+        """See ports.Source."""
+        self._held = True
+
+    def go_on(self) -> None:
+        """See ports.Source."""
+        self._held = False
+        if self._paused:
+            self._consumer.resume(*(self._paused & self._consumer.assignment()))
+            self._paused = set()
+
+    def rewind(self) -> None:
+        """See ports.Source. Where Kafka does not answer, the next polls try again and hand out nothing until then."""
+        self._stale = True
+
+    def lag(self) -> Mapping[Partition, int]:
+        """See ports.Source."""
+        now = self._clock.monotonic()
+        if now - self._lag_at >= LAG_SECONDS:
+            self._lag_at = now
+            self._lag = {}
+            assigned = self._consumer.assignment()
+            for partition, offset in self._next.items():
+                end = self._consumer.highwater(partition) if partition in assigned else None
+                self._lag[Partition(*partition)] = max(0, end - offset) if end is not None else 0
+        return self._lag
+
+    def finished(self) -> bool:
+        """See ports.Source."""
+        if self._until is None or self._member is None or self._stale:
+            return False
+        return all(self._next[partition] >= self._until.get(partition.partition, 0) for partition in self._next)
+
+    def close(self) -> None:
+        """See ports.Source."""
+        if not self._closed:
+            self._closed = True
+            self._consumer.close(autocommit=False, timeout_ms=min(self._timeout_ms, 5_000))
+
+    def commit(self, window: Window) -> None:
+        """Commits a window's offsets without a transaction (at-least-once). Safe from another thread: the client runs it
+        on its own I/O thread. Blocks up to the request timeout.
+
+        Raises DeliveryFailed when the group has moved on or the commit did not go through."""
+        metadata = self._consumer.group_metadata()
+        if (metadata.generation_id, metadata.member_id) != (window.claim.generation_id, window.claim.member_id):
+            raise DeliveryFailed("the group moved on to another generation before the commit")
+        try:
+            self._consumer.commit(self.offsets(window), timeout_ms=self._timeout_ms)
+        except kafka_errors.KafkaError as error:
+            raise DeliveryFailed(f"committing offsets: {explain(error)}") from error
+
+    def offsets(self, window: Window) -> dict[TopicPartition, OffsetAndMetadata]:
+        """A window's offsets in the client's terms, each naming the topic's id so that a topic made anew is noticed."""
+        return {
+            TopicPartition(*partition): OffsetAndMetadata(offset, self._topic_id, -1)
+            for partition, offset in window.next_offsets.items()
+        }
+
+    # --- membership and positions --------------------------------------------------------------------------------
+
+    def _in_place(self, claim: Any) -> bool:
+        """Whether we are a member with every position where it belongs, so that what was polled counts.
+
+        Raises SourceLost once for every generation that ends."""
+        joined = claim.generation_id >= 0 and bool(claim.member_id)
+        member = (claim.generation_id, claim.member_id) if joined else None
+        if member != self._member:
+            was, self._member, self._stale = self._member, member, True
+            self._next, self._paused = {}, set()
+            if was is not None:
+                now = f"generation {member[0]} now" if member else "not a member at the moment"
+                raise SourceLost(f"the group was rebalanced: {now}, in generation {was[0]} before")
+        if member is None:
+            return False
+        if self._stale:
+            self._reset()
+            return False
+        return True
+
+    def _reset(self) -> None:
+        """Every assigned partition goes to its committed offset. If that fails, the next poll tries again."""
+        try:
+            positions = {partition: self._committed(partition) for partition in self._consumer.assignment()}
+            for partition, offset in positions.items():
+                self._consumer.seek(partition, offset)
+        except (kafka_errors.KafkaError, OSError) as error:
+            self._wait_out(error)
+            return
+        self._next = positions
+        self._lag_at = float("-inf")
+        self._stale = False
+
+    def _committed(self, partition: TopicPartition) -> int:
+        """The committed offset; the earliest there is for a partition that has none."""
+        # Read twice: the client keeps the request of a read that timed out, and gives its answer, however old by
+        # then, to the next reader (coordinator/consumer.py, _offset_fetch_futures). The second read is a new request.
+        self._consumer.committed(partition, metadata=True, timeout_ms=self._timeout_ms)
+        committed = self._consumer.committed(partition, metadata=True, timeout_ms=self._timeout_ms)
+        if committed is None or committed.offset < 0:
+            return int(self._consumer.beginning_offsets([partition], timeout_ms=self._timeout_ms)[partition])
+        if committed.metadata and self._topic_id and committed.metadata != self._topic_id:
+            raise OffsetsLost(
+                f"the topic {self._topic} was deleted and made anew since offset {committed.offset} of partition "
+                f"{partition.partition} was committed. To read the new topic from its start, stop all workers and start "
+                "one with --from earliest"
+            )
+        return int(committed.offset)
+
+    def _out_of_range(self, error: BaseException) -> str:
+        return (
+            f"the committed offsets are not in the topic {self._topic} any more ({explain(error)}): records were deleted "
+            "before they were read, or the topic was made anew. To go on, stop all workers and start one with --from "
+            "earliest, latest, a timestamp or offsets"
+        )
+
+    def _wait_out(self, error: BaseException) -> None:
+        if is_fatal(error):
+            raise KafkaUnavailable(f"reading from Kafka: {explain(error)}") from error
+        self._events.retrying("kafka", type(error).__name__, 1, PAUSE_SECONDS, explain(error))
+        self._pause(PAUSE_SECONDS)
+
+    # --- records -------------------------------------------------------------------------------------------------
+
+    def _fetch(self, timeout_seconds: float) -> dict[TopicPartition, list[Any]]:
+        """One poll; with a fill time, further ones until the window is full or the time is up."""
+        polled: dict[TopicPartition, list[Any]] = self._consumer.poll(
+            int(timeout_seconds * 1000), max_records=self._window_records
+        )
+        deadline = self._clock.monotonic() + self._fill_seconds
+        while self._fill_seconds and polled:
+            room = self._window_records - sum(map(len, polled.values()))
+            left_ms = int((deadline - self._clock.monotonic()) * 1000)
+            if room <= 0 or left_ms <= 0:
+                break
+            for partition, records in self._consumer.poll(left_ms, max_records=room).items():
+                polled.setdefault(partition, []).extend(records)
+        return polled
+
+    def _window(self, polled: Mapping[TopicPartition, list[Any]], claim: Any) -> Window | None:
+        records: list[Record] = []
+        ends: dict[Partition, int] = {}
+        for partition, found in polled.items():
+            name, number = partition
+            end = self._end(number)
+            before = len(records)
+            records += [
+                Record(name, number, r.offset, r.timestamp, r.key, r.value, r.headers or ())
+                for r in found
+                if r.offset < end
+            ]
+            # Also past the end: what lies there was polled, and finished() must see it.
+            self._next[partition] = found[-1].offset + 1
+            if len(records) > before:
+                ends[Partition(name, number)] = records[-1].offset + 1
+        return Window(records, ends, claim) if records else None
+
+    def _end(self, partition: int) -> float:
+        return float("inf") if self._until is None else self._until.get(partition, 0)
+
+    def _pause_assigned(self) -> None:
+        running = self._consumer.assignment() - self._paused
+        if running:
+            self._consumer.pause(*running)
+            self._paused |= running
+
+
+def open_consumer(options: Mapping[str, Any]) -> KafkaConsumer:
+    """A consumer connected to the brokers. Raises KafkaUnavailable."""
+    with translated(f"connecting to Kafka at {','.join(options['bootstrap_servers'])}"):
+        return KafkaConsumer(**options)

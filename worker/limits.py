@@ -1,0 +1,37 @@
+"""A limit for calls that have none of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Thread
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class LimitExceeded(Exception):
+    """The call did not return in time; it goes on in a thread of its own, and its outcome is unknown."""
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """Runs `call` and returns what it returns, or raises what it raises; LimitExceeded after `seconds`.
+
+    kafka-python waits without a limit for commit, abort and send-offsets, whatever max_block_ms says. A thread for each
+    such call costs about 60 µs, a window of hundreds of records pays it twice."""
+    returned: list[T] = []
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            returned.append(call())
+        except BaseException as error:  # noqa: BLE001  raised again below, in the caller's thread
+            raised.append(error)
+
+    thread = Thread(target=run, name="limited", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if raised:
+        raise raised[0]
+    if thread.is_alive() and not returned:
+        raise LimitExceeded(f"no answer within {seconds:g} s")
+    return returned[0]

@@ -1,0 +1,198 @@
+"""The worker put together from its settings: checks first, then the first poll."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from threading import Event
+from typing import TypeVar
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from protos.forms import Form
+from worker.answers import AnswerWriter
+from worker.backoff import Backoff
+from worker.bounds import parse_start, parse_until
+from worker.brake import Brake
+from worker.config import Settings
+from worker.decoding import decoder
+from worker.errors import KafkaUnavailable, ServingUnavailable
+from worker.health import Health
+from worker.kafka_bounds import apply_start, until_offsets
+from worker.kafka_client import check_topics, consumer_options, producer_options
+from worker.kafka_delivery import AtLeastOnce, ExactlyOnce
+from worker.kafka_source import KafkaSource, open_consumer
+from worker.model import open_model
+from worker.pipeline import Options, Pipeline
+from worker.ports import Clock, Events
+from worker.predicting import Predictor
+from worker.telemetry import Telemetry
+
+RETRY_SECONDS = 0.5
+"""Wait between attempts to reach what is not there yet at start."""
+
+T = TypeVar("T")
+
+
+class SystemClock:
+    """ports.Clock over the machine's clocks."""
+
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
+
+    def wait(self, event: Event, seconds: float) -> bool:
+        """See ports.Clock."""
+        return event.wait(seconds)
+
+
+class Service:
+    """One worker: its adapters, its pipeline and its health endpoint."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clock: Clock = SystemClock()
+        self._registry = CollectorRegistry()
+        self.telemetry = Telemetry(self._registry, self._clock)
+        self._events: Events = self.telemetry
+        self._abandon = Event()
+        self._stopping = Event()
+        self._pipeline: Pipeline | None = None
+        self._log = structlog.get_logger("worker")
+
+    def stop(self, *, hard: bool = False) -> None:
+        """Ends `run`: softly, finishing what is in flight, or hard. Safe in a signal handler."""
+        self._stopping.set()
+        if hard:
+            self._abandon.set()
+        if self._pipeline is not None:
+            self._pipeline.stop(hard=hard)
+
+    def run(self) -> bool:
+        """Checks everything, then works until stopped. Returns whether all that was polled was also delivered.
+
+        Raises WorkerError: ConfigError, KafkaUnavailable, ServingUnavailable or ModelMismatch at start, and what stops
+        a running worker (DeadLetterBrake, Fenced, OffsetsLost)."""
+        settings = self._settings
+        self._events.state("starting")
+        with ExitStack() as closing:
+            health = Health(
+                settings.metrics_host,
+                settings.metrics_port,
+                self._registry,
+                live=partial(self.telemetry.stalled, settings.stall_seconds),
+                ready=self.telemetry.unready,
+            )
+            port = health.start()
+            closing.callback(health.close)
+            self._log.info("metrics and health", url=f"http://{settings.metrics_host}:{port}/metrics")
+            self._pipeline = self._assemble(closing)
+            if self._stopping.is_set():
+                return True
+            finished = self._pipeline.run()
+        self._events.state("stopped")
+        return finished
+
+    def _assemble(self, closing: ExitStack) -> Pipeline:
+        """Connects to both servers at once, checks that all fits, and only then builds the loop.
+
+        The order in which `closing` undoes it: the delivery first, so that nothing more is published; then the source,
+        which leaves the group and hands the partitions on; the model last, since the others may wait for its answers."""
+        settings, events, clock = self._settings, self._events, self._clock
+        with ThreadPoolExecutor(1, "model") as aside:
+            opening = aside.submit(self._until_there, ServingUnavailable, lambda: open_model(settings, events, clock))
+            consumer = self._until_there(KafkaUnavailable, lambda: open_consumer(consumer_options(settings)))
+            closing.callback(consumer.close, autocommit=False)
+            partitions = check_topics(consumer, settings)
+            model = opening.result()
+        closing.callback(model.close)
+        apply_start(consumer, settings, parse_start(settings.start))
+        source = KafkaSource(
+            consumer,
+            settings.input_topic,
+            window_records=settings.window_records,
+            request_timeout_seconds=settings.kafka_request_timeout_seconds,
+            fill_seconds=settings.fill_seconds,
+            events=events,
+            clock=clock,
+            pause=self._pause,
+            until=until_offsets(consumer, settings, parse_until(settings.until)),
+        )
+        closing.callback(source.close)
+        delivery = self._delivery(source, partitions)
+        closing.callback(delivery.close)
+        predictor = Predictor(
+            model,
+            events,
+            clock,
+            self._abandon,
+            backoff=Backoff(settings.retry_delay_seconds, settings.max_retry_delay_seconds),
+            max_strikes=settings.max_strikes,
+        )
+        return Pipeline(
+            source,
+            model,
+            delivery,
+            decode=decoder(settings.max_review_bytes),
+            predictor=predictor,
+            brake=Brake(share=settings.dead_letter_share, run=settings.dead_letter_run),
+            events=events,
+            clock=clock,
+            abandon=self._abandon,
+            options=Options(
+                max_windows=settings.max_windows,
+                max_rows=settings.batch_rows,
+                max_padded_tokens=settings.batch_tokens,
+                drain_seconds=settings.drain_seconds,
+                logits=settings.logits,
+                all_scores=settings.all_scores,
+            ),
+        )
+
+    def _delivery(self, source: KafkaSource, partitions: dict[str, int]) -> AtLeastOnce | ExactlyOnce:
+        settings = self._settings
+        writer = AnswerWriter(
+            output_topic=settings.output_topic,
+            dead_letter_topic=settings.dead_letter_topic,
+            partitions=partitions,
+            form=Form(settings.result_format),
+            group=settings.group,
+            now_seconds=self._clock.time,
+            worker=f"{socket.gethostname()}/{settings.producer_id}",
+            audit=settings.audit_headers,
+        )
+        options = producer_options(settings)
+        if settings.delivery == "at-least-once":
+            return AtLeastOnce(options, writer, source.commit, events=self._events, pause=self._pause)
+        delivery = ExactlyOnce(
+            options,
+            writer,
+            source.offsets,
+            transactional_id=settings.producer_id,
+            transaction_timeout_seconds=settings.transaction_timeout_seconds,
+            events=self._events,
+            pause=self._pause,
+        )
+        delivery.settle()
+        return delivery
+
+    def _pause(self, seconds: float) -> bool:
+        return self._clock.wait(self._abandon, seconds)
+
+    def _until_there(self, away: type[Exception], connect: Callable[[], T]) -> T:
+        """Tries until what may still be starting answers, for at most the start-up time; then raises its error."""
+        deadline = self._clock.monotonic() + self._settings.startup_seconds
+        attempt = 0
+        while True:
+            try:
+                return connect()
+            except away as error:
+                attempt += 1
+                if self._clock.monotonic() > deadline or self._stopping.is_set():
+                    raise
+                self._events.retrying("start", type(error).__name__, attempt, RETRY_SECONDS, str(error))
+                self._clock.wait(self._stopping, RETRY_SECONDS)
