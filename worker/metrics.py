@@ -101,7 +101,7 @@ LATENCY_SECONDS = Metric(
 RETRIES = Metric(
     "inferry_retries_total",
     "counter",
-    "Attempts that failed for now and were made again: what (predict, model, deliver, kafka) and status.",
+    "Attempts that failed for now and were made again: what (start, predict, model, deliver, kafka) and status.",
     ("what", "status"),
 )
 DROPPED_WINDOWS = Metric(
