@@ -58,7 +58,7 @@ def _serve(flags: Flags, stop: threading.Event) -> None:
         server.load(keep_waiting=lambda: not stop.is_set())
         if not stop.is_set():
             server.listen()
-            print(_ready(flags, server.manager.available()), flush=True)
+            print(_ready(flags, server.catalogue.available()), flush=True)
             stop.wait()
     finally:
         server.close(_GRACE_SECONDS)

@@ -13,6 +13,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
     add_PredictionServiceServicer_to_server,
 )
 
+from deploy.local.model_server.catalogue import Catalogue
 from deploy.local.model_server.manager import Manager
 from deploy.local.model_server.servable import DEFAULT_SIGNATURE, check_inputs
 from deploy.local.model_server.status import StatusError, invalid_argument
@@ -27,19 +28,19 @@ _OPTIONS = [
 ]
 
 
-def grpc_server(manager: Manager, *, threads: int, as_content: bool) -> grpc.Server:
+def grpc_server(catalogue: Catalogue, manager: Manager, *, threads: int, as_content: bool) -> grpc.Server:
     """A server with both services, not bound to a port yet and not started."""
     server = grpc.server(ThreadPoolExecutor(threads, "grpc"), options=_OPTIONS)
-    add_PredictionServiceServicer_to_server(PredictionService(manager, as_content=as_content), server)
-    add_ModelServiceServicer_to_server(ModelService(manager), server)
+    add_PredictionServiceServicer_to_server(PredictionService(catalogue, as_content=as_content), server)
+    add_ModelServiceServicer_to_server(ModelService(catalogue, manager), server)
     return server
 
 
 class PredictionService(PredictionServiceServicer):  # type: ignore[misc]  # the stubs ship no types
     """Predict and GetModelMetadata; Classify, Regress and MultiInference answer UNIMPLEMENTED."""
 
-    def __init__(self, manager: Manager, *, as_content: bool) -> None:
-        self._manager = manager
+    def __init__(self, catalogue: Catalogue, *, as_content: bool) -> None:
+        self._catalogue = catalogue
         self._as_content = as_content
 
     def Predict(
@@ -47,7 +48,7 @@ class PredictionService(PredictionServiceServicer):  # type: ignore[misc]  # the
     ) -> predict_pb2.PredictResponse:
         """servables/tensorflow/predict_impl.cc."""
         try:
-            return predict(self._manager, request, as_content=self._as_content)
+            return predict(self._catalogue, request, as_content=self._as_content)
         except StatusError as error:
             _abort(context, error)
 
@@ -56,7 +57,7 @@ class PredictionService(PredictionServiceServicer):  # type: ignore[misc]  # the
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """servables/tensorflow/get_model_metadata_impl.cc."""
         try:
-            return model_metadata(self._manager, request)
+            return model_metadata(self._catalogue, request)
         except StatusError as error:
             _abort(context, error)
 
@@ -64,7 +65,8 @@ class PredictionService(PredictionServiceServicer):  # type: ignore[misc]  # the
 class ModelService(ModelServiceServicer):  # type: ignore[misc]  # the stubs ship no types
     """GetModelStatus and HandleReloadConfigRequest."""
 
-    def __init__(self, manager: Manager) -> None:
+    def __init__(self, catalogue: Catalogue, manager: Manager) -> None:
+        self._catalogue = catalogue
         self._manager = manager
 
     def GetModelStatus(
@@ -72,7 +74,7 @@ class ModelService(ModelServiceServicer):  # type: ignore[misc]  # the stubs shi
     ) -> get_model_status_pb2.GetModelStatusResponse:
         """model_servers/get_model_status_impl.cc."""
         try:
-            return model_status(self._manager, request)
+            return model_status(self._catalogue, request)
         except StatusError as error:
             _abort(context, error)
 
@@ -88,13 +90,13 @@ class ModelService(ModelServiceServicer):  # type: ignore[misc]  # the stubs shi
 
 
 def predict(
-    manager: Manager, request: predict_pb2.PredictRequest, *, as_content: bool = False
+    catalogue: Catalogue, request: predict_pb2.PredictRequest, *, as_content: bool = False
 ) -> predict_pb2.PredictResponse:
     """Answers a Predict request. Raises StatusError."""
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
     spec = request.model_spec
-    with manager.acquire(spec) as (version, servable):
+    with catalogue.acquire(spec) as (version, servable):
         signature = servable.signature(spec.signature_name)
         check_inputs(signature, list(request.inputs))
         inputs: dict[str, Array] = {}
@@ -114,7 +116,7 @@ def predict(
 
 
 def model_metadata(
-    manager: Manager, request: get_model_metadata_pb2.GetModelMetadataRequest
+    catalogue: Catalogue, request: get_model_metadata_pb2.GetModelMetadataRequest
 ) -> get_model_metadata_pb2.GetModelMetadataResponse:
     """Answers a GetModelMetadata request: the signatures. Raises StatusError."""
     if not request.HasField("model_spec"):
@@ -124,7 +126,7 @@ def model_metadata(
     for name in request.metadata_field:
         if name != "signature_def":
             raise invalid_argument(f"Metadata field {name} is not supported")
-    with manager.acquire(request.model_spec) as (version, servable):
+    with catalogue.acquire(request.model_spec) as (version, servable):
         signatures = get_model_metadata_pb2.SignatureDefMap()
         for name, signature in servable.signatures.items():
             signatures.signature_def[name].CopyFrom(signature)
@@ -136,7 +138,7 @@ def model_metadata(
 
 
 def model_status(
-    manager: Manager, request: get_model_status_pb2.GetModelStatusRequest
+    catalogue: Catalogue, request: get_model_status_pb2.GetModelStatusRequest
 ) -> get_model_status_pb2.GetModelStatusResponse:
     """Answers a GetModelStatus request; a version label in it is ignored, as in TensorFlow Serving.
 
@@ -147,7 +149,7 @@ def model_status(
     spec = request.model_spec
     version = spec.version.value if spec.HasField("version") else None
     reply = get_model_status_pb2.GetModelStatusResponse()
-    for number, state, error in manager.states(spec.name, version):
+    for number, state, error in catalogue.states(spec.name, version):
         entry = reply.model_version_status.add(version=number, state=int(state))
         entry.status.error_code = error.code.value[0] if error else 0
         if error:

@@ -10,11 +10,13 @@ from pathlib import Path
 import grpc
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from deploy.local.model_server.catalogue import Catalogue
 from deploy.local.model_server.config import read_config, single_model
 from deploy.local.model_server.exits import Exit, StartError
 from deploy.local.model_server.flags import Flags
 from deploy.local.model_server.grpc_api import grpc_server
 from deploy.local.model_server.manager import Manager, Policy
+from deploy.local.model_server.rest_api import RestServer
 from deploy.local.model_server.servable import Servable
 from deploy.local.model_server.status import StatusError
 
@@ -28,7 +30,10 @@ class Serving:
         self._flags = flags
         self._stopping = threading.Event()
         self._grpc: grpc.Server | None = None
-        self.manager = Manager(
+        self._rest: RestServer | None = None
+        self.catalogue = Catalogue()
+        self._manager = Manager(
+            self.catalogue,
             lambda path: Servable(path, parallelism=flags.tensorflow_session_parallelism),
             Policy(
                 file_system_poll_wait_seconds=flags.file_system_poll_wait_seconds,
@@ -42,43 +47,60 @@ class Serving:
         """Loads what the flags name; returns when every model is available, however long that takes, or when
         `keep_waiting` says no. Raises StartError."""
         try:
-            self.manager.start(_config(self._flags))
+            self._manager.start(_config(self._flags), keep_waiting=keep_waiting)
         except StatusError as error:
-            raise StartError(Exit.CONFIG, f"the configuration is refused. {error.message}") from error
-        try:
-            self.manager.wait_until_served(keep_waiting=keep_waiting)
-        except StatusError as error:
-            raise StartError(Exit.MODEL, error.message) from error
+            if error.code == grpc.StatusCode.UNKNOWN:
+                raise StartError(Exit.MODEL, error.message) from error
+            raise StartError(Exit.CONFIG, f"the configuration is refused: {error.message}") from error
 
     def listen(self) -> None:
         """Opens the ports. Raises StartError."""
         flags = self._flags
         if flags.port:
-            server = grpc_server(
-                self.manager,
-                threads=flags.grpc_max_threads,
-                as_content=flags.enable_serialization_as_tensor_content,
-            )
-            try:
-                server.add_insecure_port(f"{flags.bind_address}:{flags.port}")
-            except RuntimeError as error:
-                raise port_taken("--port", flags.bind_address, flags.port) from error
-            server.start()
-            self._grpc = server
+            self._grpc = self._listen_grpc()
+        if flags.rest_api_port:
+            self._rest = self._listen_rest()
         if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
             threading.Thread(target=self._watch_config, args=[flags.model_config_file], daemon=True).start()
 
     def close(self, grace_seconds: float) -> None:
         """Takes no new requests, and gives those that run up to `grace_seconds`."""
         self._stopping.set()
-        if self._grpc is not None:
-            self._grpc.stop(grace_seconds).wait()
-        self.manager.close(grace_seconds)
+        stopped = self._grpc.stop(grace_seconds) if self._grpc is not None else None
+        if self._rest is not None:
+            self._rest.close(grace_seconds)
+        if stopped is not None:
+            stopped.wait()
+        self._manager.close(grace_seconds)
+
+    def _listen_grpc(self) -> grpc.Server:
+        flags = self._flags
+        server = grpc_server(
+            self.catalogue,
+            self._manager,
+            threads=flags.grpc_max_threads,
+            as_content=flags.enable_serialization_as_tensor_content,
+        )
+        try:
+            server.add_insecure_port(f"{flags.bind_address}:{flags.port}")
+        except RuntimeError as error:
+            raise port_taken("--port", flags.bind_address, flags.port) from error
+        server.start()
+        return server
+
+    def _listen_rest(self) -> RestServer:
+        flags = self._flags
+        try:
+            server = RestServer(self.catalogue, flags.bind_address, flags.rest_api_port)
+        except OSError as error:
+            raise port_taken("--rest_api_port", flags.bind_address, flags.rest_api_port) from error
+        threading.Thread(target=server.serve_forever, name="rest", daemon=True).start()
+        return server
 
     def _watch_config(self, path: Path) -> None:
         while not self._stopping.wait(self._flags.model_config_file_poll_wait_seconds):
             try:
-                self.manager.reload(read_config(path), keep_waiting=lambda: not self._stopping.is_set())
+                self._manager.reload(read_config(path), keep_waiting=lambda: not self._stopping.is_set())
             except (StatusError, OSError) as error:
                 _log.warning("%s was not taken: %s", path, error)
 
