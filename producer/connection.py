@@ -1,0 +1,174 @@
+"""Where Kafka is and how to get in; the only maker of Kafka clients in this package.
+
+The address comes from the flag, else `INFERRY_BOOTSTRAP`, else the one-machine stack's `.inferry/stack.json` in this
+folder or one above it, else `localhost:9092`. Security settings have the worker's environment names.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaConfigurationError, KafkaError, KafkaTimeoutError, for_code
+from pydantic import SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from producer.errors import ConnectionConfigError, Unavailable
+
+DEFAULT_BOOTSTRAP = "localhost:9092"
+CONNECT_SECONDS = 5
+"""How long to try before saying that Kafka does not answer. A healthy broker answers in well under one."""
+STACK_FILE = Path(".inferry/stack.json")
+
+_UNKNOWN_TOPIC = 3  # UNKNOWN_TOPIC_OR_PARTITION of the Kafka protocol
+
+
+class Connection(BaseSettings):
+    """How to reach Kafka. Make it with `Connection.find`; it never shows its password."""
+
+    model_config = SettingsConfigDict(env_prefix="INFERRY_", frozen=True, extra="ignore")
+
+    bootstrap: str = ""
+    origin: str = ""
+    """Where the address comes from, for error messages."""
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: str = ""
+    kafka_sasl_username: str = ""
+    kafka_sasl_password: SecretStr = SecretStr("")
+    kafka_ssl_cafile: str = ""
+    kafka_ssl_certfile: str = ""
+    kafka_ssl_keyfile: str = ""
+
+    @classmethod
+    def find(cls, bootstrap: str | None = None, folder: Path | None = None) -> Connection:
+        """The connection to use: `bootstrap` if given, else environment, `stack.json` above `folder`, default.
+
+        Raises ConnectionConfigError when a setting has an impossible value."""
+        try:
+            settings = cls(origin="")
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            name = "INFERRY_" + "_".join(str(part) for part in first["loc"]).upper()
+            raise ConnectionConfigError(f"{name}: {first['msg']}.") from None
+        if bootstrap:
+            return settings.model_copy(update={"bootstrap": bootstrap, "origin": "--bootstrap"})
+        if settings.bootstrap:
+            return settings.model_copy(update={"origin": "INFERRY_BOOTSTRAP"})
+        if (stack := stack_address("bootstrap", folder)) is not None:
+            return settings.model_copy(update={"bootstrap": stack, "origin": str(STACK_FILE)})
+        return settings.model_copy(update={"bootstrap": DEFAULT_BOOTSTRAP, "origin": "the default"})
+
+    def producer(self, **options: Any) -> KafkaProducer:
+        """A producer that never creates topics. Raises Unavailable or ConnectionConfigError."""
+        with self._translated_errors():
+            return KafkaProducer(**self._options(), allow_auto_create_topics=False, **options)
+
+    def consumer(self, **options: Any) -> KafkaConsumer:
+        """A consumer of committed records only, that commits nothing by itself. Raises as `producer` does."""
+        options = {"enable_auto_commit": False, "auto_offset_reset": "earliest"} | options
+        with self._translated_errors():
+            return KafkaConsumer(
+                **self._options(), isolation_level="read_committed", allow_auto_create_topics=False, **options
+            )
+
+    def partitions(self, topic: str) -> list[int]:
+        """The topic's partition numbers, in order. Raises Unavailable when it does not exist or is closed to us."""
+        with self._translated_errors():
+            admin = KafkaAdminClient(**self._options())
+            try:
+                described = admin.describe_topics([topic])[0]
+            finally:
+                admin.close()
+        if described["error_code"] == _UNKNOWN_TOPIC:
+            raise Unavailable(
+                f"Kafka at {self.bootstrap} has no topic “{topic}”. `inferry-local up` creates the standard topics; on a "
+                f"cluster of your own: kafka-topics.sh --bootstrap-server {self.bootstrap} --create --topic {topic} "
+                "--partitions 3."
+            )
+        if described["error_code"]:
+            raise Unavailable(f"Topic “{topic}” cannot be used: {for_code(described['error_code']).__name__}.")
+        return sorted(partition["partition_index"] for partition in described["partitions"])
+
+    def _options(self) -> dict[str, Any]:
+        security = {
+            "sasl_mechanism": self.kafka_sasl_mechanism,
+            "sasl_plain_username": self.kafka_sasl_username,
+            "sasl_plain_password": self.kafka_sasl_password.get_secret_value(),
+            "ssl_cafile": self.kafka_ssl_cafile,
+            "ssl_certfile": self.kafka_ssl_certfile,
+            "ssl_keyfile": self.kafka_ssl_keyfile,
+        }
+        return {
+            "bootstrap_servers": [address.strip() for address in self.bootstrap.split(",")],
+            "bootstrap_timeout_ms": CONNECT_SECONDS * 1000,
+            "client_id": "inferry-producer",
+            "security_protocol": self.kafka_security_protocol,
+            **{name: value for name, value in security.items() if value},
+        }
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        complaint = _LastComplaint()
+        logger = logging.getLogger("kafka")
+        logger.addHandler(complaint)
+        try:
+            yield
+        except (KafkaConfigurationError, ValueError, OSError) as error:
+            raise ConnectionConfigError(
+                f"The settings for Kafka at {self.bootstrap} cannot be used: {error}."
+            ) from error
+        except KafkaError as error:
+            why = complaint.text or str(error)
+            raise Unavailable(
+                f"Kafka did not let us in at {self.bootstrap} (from {self.origin}) within {CONNECT_SECONDS} seconds: "
+                f"{why}. Is it running? `inferry-local up` starts one here; --bootstrap names another."
+            ) from error
+        finally:
+            logger.removeHandler(complaint)
+
+
+class _LastComplaint(logging.Handler):
+    """Remembers kafka-python's last warning: while connecting it retries whatever happens, a wrong password too, and
+    tells the cause in its log only."""
+
+    def __init__(self) -> None:
+        super().__init__(level=logging.WARNING)
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps the exception that a "… failed: …" line names; a timeout is only the sum of such causes."""
+        causes = [arg for arg in record.args or () if isinstance(arg, Exception)]
+        if causes and not isinstance(causes[-1], KafkaTimeoutError):
+            self.text = _cause(causes[-1])
+
+
+def _cause(error: Exception) -> str:
+    """ "KafkaConnectionError: 111 ECONNREFUSED" as "connection refused"; other errors' messages as they are."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    message = str(error.args[0]) if error.args else type(error).__name__
+    number, _, name = message.partition(" ")
+    if number.isdecimal() and hasattr(errno, name):
+        return os.strerror(int(number)).lower()
+    return message
+
+
+def stack_address(name: str, folder: Path | None = None) -> str | None:
+    """The address called `name` (bootstrap, grpc, rest, metrics) in the nearest `.inferry/stack.json`, going up from
+    `folder` (the current one by default); None when there is no such file or name."""
+    start = (folder or Path.cwd()).resolve()
+    for candidate in (start, *start.parents):
+        try:
+            stack = msgspec.json.decode((candidate / STACK_FILE).read_bytes(), type=dict[str, Any])
+        except (OSError, msgspec.DecodeError):
+            continue
+        address = stack.get(name)
+        return str(address) if address else None
+    return None
