@@ -60,7 +60,6 @@ class KafkaSource:
         self._next: dict[TopicPartition, int] = {}
         """For each assigned partition, the offset after the last record handed out."""
         self._held = False
-        self._paused: set[TopicPartition] = set()
         self._lag: dict[Partition, int] = {}
         self._lag_at = float("-inf")
         self._closed = False
@@ -95,9 +94,10 @@ class KafkaSource:
     def go_on(self) -> None:
         """See ports.Source."""
         self._held = False
-        if self._paused:
-            self._consumer.resume(*(self._paused & self._consumer.assignment()))
-            self._paused = set()
+        # Asked of the client each time: through some rejoins it keeps a partition's pause, through others it does not.
+        paused = self._consumer.paused()
+        if paused:
+            self._consumer.resume(*paused)
 
     def rewind(self) -> None:
         """See ports.Source. Where Kafka does not answer, the next polls try again and hand out nothing until then."""
@@ -157,7 +157,7 @@ class KafkaSource:
         member = (claim.generation_id, claim.member_id) if joined else None
         if member != self._member:
             was, self._member, self._stale = self._member, member, True
-            self._next, self._paused = {}, set()
+            self._next = {}
             if was is not None:
                 now = f"generation {member[0]} now" if member else "not a member at the moment"
                 raise SourceLost(f"the group was rebalanced: {now}, in generation {was[0]} before")
@@ -249,10 +249,9 @@ class KafkaSource:
         return float("inf") if self._until is None else self._until.get(partition, 0)
 
     def _pause_assigned(self) -> None:
-        running = self._consumer.assignment() - self._paused
+        running = self._consumer.assignment() - self._consumer.paused()
         if running:
             self._consumer.pause(*running)
-            self._paused |= running
 
 
 def open_consumer(options: Mapping[str, Any]) -> KafkaConsumer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from worker.answers import AnswerWriter
 from worker.backoff import Backoff
 from worker.bounds import parse_start, parse_until
 from worker.brake import Brake
+from worker.clock import SystemClock
 from worker.config import Settings
 from worker.decoding import decoder
 from worker.errors import KafkaUnavailable, ServingUnavailable
@@ -37,17 +37,6 @@ RETRY_SECONDS = 0.5
 """Wait between attempts to reach what is not there yet at start."""
 
 T = TypeVar("T")
-
-
-class SystemClock:
-    """ports.Clock over the machine's clocks."""
-
-    monotonic = staticmethod(time.monotonic)
-    time = staticmethod(time.time)
-
-    def wait(self, event: Event, seconds: float) -> bool:
-        """See ports.Clock."""
-        return event.wait(seconds)
 
 
 class Service:
