@@ -1,1 +1,50 @@
 # Everything runs in a .venv of the clone's own; each target sets up what it needs.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p && break; done)
+BIN := .venv/bin
+READY := .venv/.ready
+UV := $(shell command -v uv)
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command 'make lock' pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test up down bench lint clean lock
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY)  ## the main job, end to end, on 10,000 real reviews
+	@$(BIN)/inferry-local demo
+
+test: $(READY)  ## every test, the real Kafka and model server included
+	@$(BIN)/pytest
+
+up: $(READY)  ## start the stack and leave it running
+	@$(BIN)/inferry-local up --detach
+
+down: $(READY)  ## stop the stack
+	@$(BIN)/inferry-local down
+
+bench: $(READY)  ## how fast the worker is, and where its time goes
+	@$(BIN)/python -m tests.bench
+
+lint: $(READY)  ## style, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+clean:  ## stop the stack; remove .venv, .inferry and caches (trained models stay)
+	@if [ -x $(BIN)/inferry-local ]; then $(BIN)/inferry-local down 2>/dev/null || true; fi
+	@rm -rf .venv .inferry .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
+
+lock: $(READY)  ## choose versions and jars anew within pyproject.toml's bounds (needs uv)
+	@if [ -z "$(UV)" ]; then echo "make lock needs uv: see https://docs.astral.sh/uv/" >&2; exit 72; fi
+	@$(LOCK) --upgrade --all-extras -o requirements/all.txt
+	@$(LOCK) --upgrade --constraint requirements/all.txt -o requirements/worker.txt
+	@$(BIN)/python -m deploy.local.jars
+
+$(READY): requirements/all.txt requirements/install.py pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then echo "make: no python3 found. Install Python 3.11 or newer, or name one: make PYTHON=…" >&2; exit 72; fi
+	@$(PYTHON) requirements/install.py
+	@touch $@

@@ -67,7 +67,7 @@ class Broker:
     """A broker with its data in `data_dir`, which outlives it: the same folder and port bring the topics back.
 
     `port=None` takes a free one at the first start and keeps it. `overrides` are broker settings by Kafka's own
-    names and win over ours. Start and stop are not thread-safe."""
+    names and win over ours. `jars` is where Kafka's jars are kept. Start and stop are not thread-safe."""
 
     def __init__(
         self,
@@ -75,10 +75,11 @@ class Broker:
         port: int | None = None,
         overrides: Mapping[str, str] | None = None,
         jars: Path = JARS,
+        log: Path | None = None,
     ) -> None:
         self.data_dir = data_dir
         self.port = port
-        self.log = data_dir / "broker.log"
+        self.log = log or data_dir / "broker.log"
         self._overrides = dict(overrides or {})
         self._jars = jars
         self._process: Process | None = None
