@@ -142,6 +142,41 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     """Where it failed: decode, encode, predict or deliver."""
 
 
+class EncoderKind(StrEnum):
+    """How a model wants its text; the value is what its card calls it."""
+
+    SUBWORDS = "tfds-subwords"
+    WORDPIECE = "wordpiece"
+    TEXT = "text"
+    """As it is, in UTF-8: the model encodes for itself."""
+
+
+class EncoderSpec(msgspec.Struct, frozen=True):
+    """All that is needed to make the encoder of one model version."""
+
+    kind: EncoderKind
+    dtype: DType
+    max_tokens: int
+    padding_id: int = 0
+    length: int | None = None
+    """Tokens of every row, where the model's input is not open in length."""
+    subwords: tuple[str, ...] = ()
+    """The vocabulary as the model itself tells it, in the order of its ids."""
+    vocabulary: bytes = b""
+    """The vocabulary's file, where it comes from one instead."""
+    cached_words: int = 65_536
+
+
+class BuiltEncoder(NamedTuple):
+    """An encoder, and what it says of its vocabulary, to be held against the model's card."""
+
+    encoder: Any
+    """A `ports.Encoder`."""
+    vocabulary_size: int = 0
+    digest: str = ""
+    """`sha256:<hex>` of the vocabulary's file; empty for a model that takes text."""
+
+
 class ServedModel(msgspec.Struct, frozen=True):
     """One model version and all that is needed to feed it and to read its scores."""
 
