@@ -20,7 +20,8 @@ from producer.interruption import Interruption
 from producer.options import PLAIN, Bootstrap
 from producer.replay import DEFAULT_GROUP, DEFAULT_MAX_ATTEMPTS, Outcome, Plan
 from producer.replay import replay as replay_dead_letters
-from producer.terminal import OUT, complain, counts, cut, print_summary, safe, sending_progress, when
+from producer.terminal import OUT, complain, counts, cut, print_summary, print_table, safe, sending_progress, when
+from protos.dead_letters import without
 from worker.records import Reason
 
 app = App(
@@ -142,10 +143,10 @@ def _print_list(topic: str, newest: Sequence[Found], counted: Counter[str]) -> N
         complain(f"No dead letters in “{topic}” that fit.")
         return
     if newest:
-        OUT.print(_listed(newest))
+        print_table(_listed(newest))
         OUT.print()
     shown = "" if len(newest) == counted.total() else f", the newest {len(newest):,} shown"
-    OUT.print(counts(f"{counted.total():,} dead letters{shown}", counted))
+    print_table(counts(f"{counted.total():,} dead letters{shown}", counted))
 
 
 def _listed(letters: Sequence[Found], targets: Sequence[str] = ()) -> Table:
@@ -177,17 +178,20 @@ def _print_one(found: Found, max_bytes: int) -> None:
         "source": found.source or "(not given)",
         "replayed": f"{info.attempts} times",
         "read by": f"{info.connector_name} {info.task_id}".strip() or "(not given)",
+        "code": f"{info.exception_class_name} in {info.class_name}" if info.class_name else "(not given)",
     }
+    if info.stacktrace:
+        facts["trace"] = info.stacktrace
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, fact in facts.items():
         table.add_row(name, Text(safe(fact)))
     table.add_row("key", _shown(record.key, max_bytes))
-    for header, value in record.headers:
+    for header, value in without(record.headers):
         table.add_row("header", Text.assemble((safe(header), "italic"), " = ").append_text(_shown(value, max_bytes)))
     table.add_row("value", _shown(record.value, max_bytes))
-    OUT.print(table)
+    print_table(table)
 
 
 def _shown(data: bytes | None, max_bytes: int) -> Text:
@@ -197,12 +201,12 @@ def _shown(data: bytes | None, max_bytes: int) -> Text:
 def _print_outcome(plan: Plan, outcome: Outcome, chosen: Sequence[tuple[Found, str]]) -> None:
     if plan.dry_run:
         if chosen:
-            OUT.print(_listed([found for found, _ in chosen], [target for _, target in chosen]))
+            print_table(_listed([found for found, _ in chosen], [target for _, target in chosen]))
         complain(f"Would replay {outcome.chosen.total():,}; nothing was sent.")
     else:
         print_summary("Replayed", outcome.summary)
     if outcome.chosen:
-        OUT.print(counts("chosen", outcome.chosen))
+        print_table(counts("Would be replayed" if plan.dry_run else "Replayed", outcome.chosen))
     for why, count in outcome.refused.most_common():
         complain(f"{count:,} refused: {safe(why)}")
     if outcome.before:

@@ -15,10 +15,22 @@ from rich.text import Text
 
 from producer.sending import Summary
 
-OUT = Console(highlight=False)
+
+class _PipeableConsole(Console):
+    """rich ends the process with code 1 when the reader of its output goes away, as `head` does; here main decides."""
+
+    def on_broken_pipe(self) -> None:
+        """Lets the error through."""
+        raise BrokenPipeError
+
+
+OUT = _PipeableConsole(highlight=False)
 """What was asked for: standard output."""
-ERR = Console(stderr=True, highlight=False)
+ERR = _PipeableConsole(stderr=True, highlight=False)
 """Everything else: progress, summaries of what was sent, complaints."""
+
+_BAR_WIDTH = 40
+_PIPE_WIDTH = 10_000
 
 
 def safe(data: str | bytes) -> str:
@@ -66,14 +78,20 @@ def complain(message: str) -> None:
 def counts(title: str, counted: Counter[str]) -> Table:
     """Counts as a table with a bar for each, the largest first."""
     total, most = counted.total(), max(counted.values(), default=0)
-    table = Table(title_justify="left", title=title, box=None, pad_edge=False, expand=OUT.is_terminal)
-    table.add_column("reason")
-    table.add_column("count", justify="right")
-    table.add_column("share", justify="right")
-    table.add_column("", ratio=1, min_width=20)
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for name, justify in (("reason", "left"), ("count", "right"), ("share", "right"), ("", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]  # a Literal, which the loop widens to str
     for name, count in counted.most_common():
-        table.add_row(Text(safe(name)), f"{count:,}", f"{count / total:.0%}", Bar(most, 0, count, color="cyan"))
+        bar = Bar(most, 0, count, width=_BAR_WIDTH, color="cyan")
+        table.add_row(Text(safe(name)), f"{count:,}", f"{count / total:.0%}", bar)
     return table
+
+
+def print_table(table: Table) -> None:
+    """A table on standard output: fitted to a terminal, uncut into a pipe or file."""
+    if not OUT.is_terminal:
+        OUT.width = _PIPE_WIDTH
+    OUT.print(table)
 
 
 @contextmanager
