@@ -1,6 +1,9 @@
 # Everything runs in a .venv of the clone's own; each target sets up what it needs.
 
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p && break; done)
+# The first Python that will do; where none does, whichever there is, and requirements/install.py says what is missing.
+PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; \
+	done),$(shell command -v python3))
 BIN := .venv/bin
 READY := .venv/.ready
 UV := $(shell command -v uv)

@@ -10,9 +10,11 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO, NamedTuple
 
 OLDEST, NEWEST = (3, 11), (3, 13)  # what tensorflow's pinned version has wheels for
 VENV = Path(".venv")
@@ -21,20 +23,35 @@ LOG = VENV / "install.log"
 FREE_BYTES = 5 * 1024**3  # tensorflow alone unpacks to 2 GiB, and pip holds every wheel beside it
 
 MISSING_PREREQUISITE, UNAVAILABLE, DISK_FULL = 72, 69, 73  # as deploy/local/errors.py has them
+
+
+class Cause(NamedTuple):
+    """Why pip failed, told by its output."""
+
+    pattern: str
+    exit_code: int
+    sentence: str
+
+
 CAUSES = (
-    ("No space left on device", DISK_FULL, "the disk is full. Make room and run make again."),
-    (
-        "Retrying (Retry(|ConnectionError|NewConnectionError|Could not fetch URL|Read timed out|ReadTimeoutError",
+    Cause("No space left on device", DISK_FULL, "the disk is full. Make room and run make again."),
+    Cause(
+        r"Retrying \(Retry\(|ConnectionError|Could not fetch URL|Read ?[Tt]imed? ?[Oo]ut",
         UNAVAILABLE,
-        "the package index cannot be reached. Check the network, or point pip at your mirror (pip config set "
-        "global.index-url …), and run make again.",
+        "the package index cannot be reached. Check the network, or point pip at your mirror "
+        "(pip config set global.index-url …), and run make again.",
     ),
-    (
+    Cause(
         "No matching distribution found",
         UNAVAILABLE,
-        "the package index lacks a pinned package for this platform (Linux with glibc on x86-64 or arm64, and macOS on arm64 have all).",
+        "the package index lacks a pinned package for this platform. All are there for Linux with glibc on x86-64 "
+        "and arm64, and for macOS on arm64.",
     ),
-    ("DO NOT MATCH THE HASHES", UNAVAILABLE, "a downloaded package is not the one that was locked. Do not use it; ask whoever runs the mirror."),
+    Cause(
+        "DO NOT MATCH THE HASHES",
+        UNAVAILABLE,
+        "a downloaded package is not the one that was locked. Do not use it; ask whoever runs the mirror why.",
+    ),
 )
 
 
@@ -79,36 +96,57 @@ def make_venv() -> Path:
 
 def pip_install(python: Path, arguments: list[str], total: int) -> None:
     """Runs pip with a bar that counts the packages it has come to. Raises Refused."""
-    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--retries", "2", *arguments]
+    pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--retries", "2"]
     with LOG.open("a", encoding="utf-8") as log:
-        pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        lines = list(_shown(pip, total, log))
-    if pip.wait() != 0:
+        running = subprocess.Popen([*pip, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        lines = list(_shown(running.stdout or (), total, log))
+    if running.wait() != 0:
         raise _refusal("\n".join(lines))
 
 
-def _shown(pip: subprocess.Popen[str], total: int, log) -> Iterator[str]:  # type: ignore[no-untyped-def]  # a TextIO
-    started, count = time.monotonic(), 0
-    for line in pip.stdout or ():
-        log.write(line)
-        count += line.startswith(("Collecting ", "Requirement already satisfied"))
-        phase = "Installing" if line.startswith("Installing collected") else "Fetching"
-        _bar(phase, min(count, total), total, time.monotonic() - started)
-        yield line.rstrip()
-    if sys.stdout.isatty():
-        print("\r\x1b[K", end="")
+def _shown(lines: Iterable[str], total: int, log: IO[str]) -> Iterator[str]:
+    bar = Bar(total)
+    bar.start()
+    try:
+        for line in lines:
+            log.write(line)
+            bar.count += line.startswith(("Collecting ", "Requirement already satisfied"))
+            bar.phase = "Installing" if line.startswith("Installing collected") else bar.phase
+            yield line.rstrip()
+    finally:
+        bar.stop()
 
 
-def _bar(phase: str, count: int, total: int, seconds: float) -> None:
-    if sys.stdout.isatty():
-        filled = 30 * count // max(total, 1)
-        print(f"\r{phase} packages {'█' * filled}{'░' * (30 - filled)} {count}/{total}  {seconds:.0f} s\x1b[K", end="", flush=True)
+class Bar(threading.Thread):
+    """Packages come to so far, and the seconds gone by: redrawn every second, or a line now and then in a log."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__(daemon=True)
+        self.count, self.phase = 0, "Fetching"
+        self._total = total
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Draws until stopped."""
+        terminal, started = sys.stdout.isatty(), time.monotonic()
+        while not self._over.wait(1 if terminal else 20):
+            count = min(self.count, self._total)
+            filled = 30 * count // self._total
+            bar = f"{'█' * filled}{'░' * (30 - filled)} {count}/{self._total}  {time.monotonic() - started:.0f} s"
+            print(f"\r{self.phase} packages {bar}" if terminal else bar, end="" if terminal else "\n", flush=True)
+        if terminal:
+            print("\r\x1b[K", end="", flush=True)
+
+    def stop(self) -> None:
+        """Clears the line."""
+        self._over.set()
+        self.join()
 
 
 def _refusal(output: str) -> Refused:
-    for pattern, exit_code, sentence in CAUSES:
-        if re.search(pattern.replace("(", r"\("), output):
-            return Refused(exit_code, f"Cannot install the packages: {sentence} pip's own words are in {LOG}.")
+    for cause in CAUSES:
+        if re.search(cause.pattern, output):
+            return Refused(cause.exit_code, f"Cannot install the packages: {cause.sentence} pip's own words: {LOG}")
     tail = "\n".join(output.splitlines()[-8:])
     return Refused(UNAVAILABLE, f"pip failed; its last lines (all of them are in {LOG}):\n{tail}")
 

@@ -1,4 +1,4 @@
-"""What many tests need: the real broker, fresh topics on it, free ports.
+"""What many tests need: the real broker, fresh topics on it, the real model server.
 
 The heavy parts start once a session and only when a test asks for them.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from deploy.local.broker import Broker
+from tests.model_server_fixture import ServerHandle, running_model_server
 
 
 class MakeTopics(Protocol):
@@ -48,3 +50,20 @@ def create_topics(bootstrap: str, *names: str, partitions: int = 3) -> list[str]
     finally:
         admin.close()
     return fresh
+
+
+@pytest.fixture(scope="session")
+def model_base_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base path with version 1 of a small real model."""
+    from tests.models import export_tiny
+
+    base_path = tmp_path_factory.mktemp("models") / "sentiment_classifier"
+    export_tiny(base_path, version=1)
+    return base_path
+
+
+@pytest.fixture(scope="session")
+def model_server(model_base_path: Path) -> Iterator[ServerHandle]:
+    """The real model server over `model_base_path`. Shared: a test that stops it starts its own."""
+    with running_model_server(model_base_path) as server:
+        yield server
