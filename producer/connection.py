@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,12 +59,20 @@ class Connection(BaseSettings):
             name = "INFERRY_" + "_".join(str(part) for part in first["loc"]).upper()
             raise ConnectionConfigError(f"{name}: {first['msg']}.") from None
         if bootstrap:
-            return settings.model_copy(update={"bootstrap": bootstrap, "origin": "--bootstrap"})
-        if settings.bootstrap:
-            return settings.model_copy(update={"origin": "INFERRY_BOOTSTRAP"})
-        if (stack := stack_address("bootstrap", folder)) is not None:
-            return settings.model_copy(update={"bootstrap": stack, "origin": str(STACK_FILE)})
-        return settings.model_copy(update={"bootstrap": DEFAULT_BOOTSTRAP, "origin": "the default"})
+            address, origin = bootstrap, "--bootstrap"
+        elif settings.bootstrap:
+            address, origin = settings.bootstrap, "INFERRY_BOOTSTRAP"
+        elif (stack := stack_address("bootstrap", folder)) is not None:
+            address, origin = stack, str(STACK_FILE)
+        else:
+            address, origin = DEFAULT_BOOTSTRAP, "the default"
+        if not all(
+            re.fullmatch(r"([^:\s]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?", part.strip()) for part in address.split(",")
+        ):
+            raise ConnectionConfigError(
+                f"{address!r} (from {origin}) is no address; write host:port, more with commas."
+            )
+        return settings.model_copy(update={"bootstrap": address, "origin": origin})
 
     def producer(self, **options: Any) -> KafkaProducer:
         """A producer that never creates topics. Raises Unavailable or ConnectionConfigError."""

@@ -118,7 +118,7 @@ def _open(name: str) -> BinaryIO:
 
 
 class _Lines:
-    """The lines of a binary stream without their line ends, counted from 1. A line over the limit is read to its end
+    """The lines of a binary stream with their line ends, counted from 1. A line over the limit is read to its end
     but kept only in part, and `overlong` says so until the next line."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -135,7 +135,7 @@ class _Lines:
                 part = self._stream.readline(MAX_LINE_BYTES)
             if self.number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")  # the mark some editors put before UTF-8
-            yield line.removesuffix(b"\n").removesuffix(b"\r")
+            yield line
 
 
 _TOO_LONG = f"the line is longer than {MAX_LINE_BYTES:,} bytes"
@@ -151,7 +151,7 @@ def _read_lines(name: str, lines: _Lines, _columns: Columns) -> Iterator[Row]:
             continue
         else:
             try:
-                yield entry(ReviewMessage(id="", text=line.decode()), where)
+                yield entry(ReviewMessage(id="", text=line.decode().rstrip("\r\n")), where)
             except UnicodeDecodeError:
                 yield BadRow(where, _NOT_UTF8)
 
@@ -179,7 +179,7 @@ def _read_jsonl(name: str, lines: _Lines, columns: Columns) -> Iterator[Row]:
 def _read_csv(name: str, lines: _Lines, columns: Columns, delimiter: str = ",") -> Iterator[Row]:
     csv.field_size_limit(MAX_LINE_BYTES)
     # Bytes that are not UTF-8 become lone surrogates here, so that one bad field spoils its own row only.
-    rows = csv.reader((line.decode(errors="surrogateescape") + "\n" for line in lines), delimiter=delimiter)
+    rows = csv.reader((line.decode(errors="surrogateescape") for line in lines), delimiter=delimiter)
     header = _header(name, rows, columns)
     while True:
         where = f"{name}:{lines.number + 1}"
