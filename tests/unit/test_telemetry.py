@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
+from tests.events import everything_happens
 from worker import logs, metrics
 from worker.instruments import MAX_SERIES, BulkHistogram
 from worker.ports import Events
@@ -66,25 +67,6 @@ def worker(log: io.StringIO) -> Worker:
 
 
 # --- the catalogue ---------------------------------------------------------------------------------------------------
-
-
-def everything_happens(events: Events) -> None:
-    """Every event once: the scrape then has a sample of each metric."""
-    events.state("running")
-    events.serving(served(7))
-    events.lag({A: 3, B: 0})
-    events.polled(4, 4_000)
-    events.decoded(0.001, 3, 1)
-    events.encoded(0.002, 3, 900, 1)
-    events.batched(3, 900, 1000)
-    events.requests(1, 16)
-    events.predicted(0.01, "OK")
-    events.predicted(0.01, "UNAVAILABLE")
-    events.retrying("predict", "UNAVAILABLE", 1, 0.1, "the server is away")
-    events.in_flight(1)
-    events.delivered(0.02, {"positive": 2, "negative": 1}, {Reason.MALFORMED.value: 1}, [0.03, 0.04, 0.05, 0.06])
-    events.dropped(1, "a rebalance")
-    events.shadowed(3, 2, [0.0, -0.3, 0.02])
 
 
 def test_the_scrape_holds_the_catalogue_and_nothing_else(worker: Worker) -> None:
