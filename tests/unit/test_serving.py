@@ -196,7 +196,7 @@ def test_a_model_that_takes_text_is_sent_text(server: FakeServing, connect: Conn
     served = model.refresh()
     call = model.predict(served, Tensor(DType.STRING, (2,), strings=[b"12345", b""]))
 
-    assert call.result() == [[pytest.approx(0.05)], [0.0]]
+    assert call.result() == [(pytest.approx(0.05),), (0.0,)]
     assert served.encoder.spec.kind is EncoderKind.TEXT
     assert [dim.size for dim in server.requests[0].inputs["text"].tensor_shape.dim] == [2, *shape[1:]]
 
@@ -214,7 +214,7 @@ def test_scores_come_back_row_by_row(
     model = connect()
     model.refresh()
 
-    assert scores_of(model, "25 1", "50", "100 2 3") == [[0.25], [0.5], [1.0]]
+    assert scores_of(model, "25 1", "50", "100 2 3") == [(0.25,), (0.5,), (1.0,)]
     request = server.requests[0]
     assert request.model_spec.version.value == 1
     assert request.model_spec.signature_name == "serving_default"
@@ -249,13 +249,13 @@ def test_several_scores_a_row_and_a_flat_reply_are_read(server: FakeServing, con
     server.bend = reply_with(shape=[2, 3], float_val=[0.5, 0.25, 0.25, 1.0, 0.0, 0.0])
     model = connect()
     model.refresh()
-    assert scores_of(model, "1", "2") == [[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]]
+    assert scores_of(model, "1", "2") == [(0.5, 0.25, 0.25), (1.0, 0.0, 0.0)]
 
     server.versions[1] = Version()
     server.bend = reply_with(shape=[2], float_val=[0.5])  # the last element fills the rest
     model = connect()
     model.refresh()
-    assert scores_of(model, "1", "2") == [[0.5], [0.5]]
+    assert scores_of(model, "1", "2") == [(0.5,), (0.5,)]
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_logits_may_lie_anywhere(server: FakeServing, connect: Connect) -> None:
     model = connect(logits=True)
     model.refresh()
 
-    assert scores_of(model, "1", "2") == [[-3.0], [2.5]]
+    assert scores_of(model, "1", "2") == [(-3.0,), (2.5,)]
 
 
 EXPECTED = {
@@ -349,7 +349,7 @@ def test_a_request_above_the_server_s_limit_is_rejected_not_unavailable(
 
     with pytest.raises(ServingRejected, match="larger than max"):
         model.predict(served, huge).result()
-    assert scores_of(model, "25") == [[0.25]]
+    assert scores_of(model, "25") == [(0.25,)]
     assert events.named("requests")[-1] == (0, 16)
 
 
@@ -399,7 +399,7 @@ def test_a_cancelled_call_ends_at_once_wherever_it_is(server: FakeServing, conne
         assert error.value.status == "CANCELLED"
     server.open.set()
 
-    assert last.result() == [[pytest.approx(0.03)]]
+    assert last.result() == [(pytest.approx(0.03),)]
     assert len(server.requests) == 2
 
 
@@ -491,7 +491,7 @@ def test_the_watch_finds_a_new_version_and_its_own_vocabulary(
     assert model.current().version == 2
     assert model.current().encoder.spec.subwords == ("other",)
     assert first.encoder.spec.subwords == ("good_", "bad_", "é")
-    assert predict(model, first, "25").result() == [[0.25]]  # still served: its last windows may finish
+    assert predict(model, first, "25").result() == [(0.25,)]  # still served: its last windows may finish
     del server.versions[1]
     with pytest.raises(ModelGone):
         predict(model, first, "25").result()
