@@ -1,0 +1,112 @@
+"""`make bench`: the floor, the blog's loop and the worker, side by side in one run on this machine.
+
+Each candidate is a process of its own whose CPU is read from the kernel; broker and model server are other processes and
+count for nobody. What a process spends before its first record (imports, connecting) is left out: it is paid once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Iterator
+from itertools import cycle, islice
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from deploy.local.broker import Broker
+from deploy.local.models import MODEL, MODELS, ensure_model
+from producer.connection import Connection
+from producer.dataset import imdb_reviews
+from producer.push import push
+from protos.codecs import ReviewMessage
+from tests.bench.candidates import Candidate, Measured, Program
+from tests.bench.idle import first_result_seconds
+from tests.conftest import create_topics
+from tests.model_server_fixture import ServerHandle, running_model_server
+
+console = Console()
+
+
+def reviews(count: int) -> Iterator[ReviewMessage]:
+    """Real reviews, repeated as often as it takes, each with an id of its own."""
+    texts = [entry.review.text for entry in imdb_reviews()]
+    return (ReviewMessage(str(n), text) for n, text in enumerate(islice(cycle(texts), count)))
+
+
+def candidates(count: int, slow_count: int) -> list[Candidate]:
+    """What is compared; the blog's loop gets fewer reviews, since it would take half an hour."""
+    return [
+        Candidate("floor: consume and produce, nothing else", Program.FLOOR, count),
+        Candidate("the blog's loop: one review, one REST call", Program.BLOG, slow_count),
+        Candidate("worker, at-least-once", Program.WORKER, count, ("--delivery", "at-least-once")),
+        Candidate("worker, exactly-once", Program.WORKER, count, ("--delivery", "exactly-once")),
+    ]
+
+
+def measure(candidate: Candidate, broker: Broker, server: ServerHandle, folder: Path) -> Measured:
+    """Pushes the reviews first, so that the candidate is never short of them, then runs it to the end of the topic."""
+    names = create_topics(broker.bootstrap, partitions=3)
+    summary = push(reviews(candidate.reviews), Connection(broker.bootstrap), topic=names[0])
+    if summary.failed:
+        raise SystemExit(f"{summary.failed} reviews could not be pushed")
+    return candidate.run(broker.bootstrap, server, names, folder)
+
+
+def show(measured: list[Measured]) -> None:
+    """The comparison as a table."""
+    table = Table(
+        title="CPU and throughput, each process alone", caption="CPU of the process's own, after its first record"
+    )
+    for heading in ("", "reviews", "CPU µs a review", "reviews/s", "resident MB", "ready after s"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for each in measured:
+        table.add_row(
+            each.name,
+            f"{each.reviews:,}",
+            f"{each.cpu_us:.0f}",
+            f"{each.per_second:,.0f}",
+            f"{each.resident_bytes / 1e6:.0f}",
+            f"{each.ready_seconds:.2f}",
+        )
+    console.print(table)
+
+
+def main() -> None:
+    """Runs everything and prints one table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--reviews", type=int, default=100_000)
+    parser.add_argument("--blog-reviews", type=int, default=2_000)
+    parser.add_argument("--idle", type=int, default=30, help="single reviews sent to an idle worker")
+    parser.add_argument("--only", default="", help="part of a candidate's name")
+    options = parser.parse_args()
+    ensure_model()
+    measured: list[Measured] = []
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        running_model_server(MODELS / MODEL) as server,
+    ):
+        folder = Path(temporary)
+        broker = Broker(folder / "kafka")
+        broker.start()
+        try:
+            for candidate in candidates(options.reviews, options.blog_reviews):
+                if options.only in candidate.name:
+                    with console.status(candidate.name):
+                        measured.append(measure(candidate, broker, server, folder))
+            show(measured)
+            if not options.only or options.idle != parser.get_default("idle"):
+                for delivery in ("at-least-once", "exactly-once"):
+                    waits = first_result_seconds(broker.bootstrap, server, delivery, options.idle, folder)
+                    console.print(
+                        f"idle worker, {delivery}: a review's result after {statistics.median(waits) * 1000:.0f} ms "
+                        f"(median of {len(waits)}; slowest {max(waits) * 1000:.0f} ms)"
+                    )
+        finally:
+            broker.stop()
+
+
+if __name__ == "__main__":
+    main()

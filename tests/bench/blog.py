@@ -1,0 +1,44 @@
+"""The loop a tutorial ends with: each review tokenized by tfds' encoder, sent alone over REST, its label produced.
+
+usage: python -m tests.bench.blog BOOTSTRAP INPUT OUTPUT COUNT REST_URL
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import requests
+import tensorflow_datasets as tfds
+from kafka import KafkaConsumer, KafkaProducer
+
+from deploy.local.models import MODEL, MODELS, versions
+from tests.bench.stopwatch import Stopwatch
+
+
+def main() -> None:
+    """Prints ready, wall and CPU seconds and resident bytes."""
+    bootstrap, source, target, count, rest = *sys.argv[1:4], int(sys.argv[4]), sys.argv[5]
+    folder = MODELS / MODEL / str(versions()[-1]) / "assets.extra" / "vocabulary"
+    encoder = tfds.deprecated.text.SubwordTextEncoder.load_from_file(str(Path(folder)))
+    consumer = KafkaConsumer(source, bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    producer = KafkaProducer(bootstrap_servers=bootstrap)
+    url = f"{rest}/v1/models/{MODEL}:predict"
+    watch = Stopwatch()
+    for _, record in zip(range(count), consumer, strict=False):
+        text = json.loads(record.value)["text"]
+        body = json.dumps({"signature_name": "serving_default", "instances": [encoder.encode(text)]})
+        reply = requests.post(url, data=body, headers={"content-type": "application/json"}, timeout=60)
+        score = json.loads(reply.text)["predictions"][0][0]
+        label = "positive" if score >= 0.6 else "negative"
+        producer.send(target, json.dumps({"label": label, "score": score}).encode(), key=record.key)
+    producer.flush()
+    print(*watch.read())
+
+
+if __name__ == "__main__":
+    main()
