@@ -29,11 +29,6 @@ app.command(dead_letters)
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; wrong usage ends in SystemExit(2)."""
-    # The client retries and tells its log why; what matters in the end reaches us as an exception.
-    logging.getLogger("kafka").propagate = False
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 shows less, but no traceback
     try:
         code = app(arguments, result_action="return_value")
         sys.stdout.flush()
@@ -51,6 +46,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The console script."""
+    # The client retries and tells its log why; what matters in the end reaches us as an exception.
+    logging.getLogger("kafka").propagate = False
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 shows less, but no traceback
     sys.exit(run())
 
 

@@ -74,8 +74,11 @@ class _Table:
     def __call__(self, batch: list[Received]) -> None:
         self._lines += [self._line(received) for received in batch]
         if batch:
-            # On a terminal a long id is cut at the edge; into a pipe or file everything goes whole.
-            OUT.print(Text("\n").join(self._lines), soft_wrap=not OUT.is_terminal, no_wrap=True, overflow="ellipsis")
+            lines = Text("\n").join(self._lines)
+            if OUT.is_terminal:
+                OUT.print(lines, no_wrap=True, overflow="ellipsis")  # a long id is cut at the edge
+            else:
+                OUT.print(lines, soft_wrap=True)  # into a pipe or file everything goes whole
             self._lines = []
 
     @staticmethod
