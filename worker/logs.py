@@ -32,7 +32,7 @@ _SECRET_TEXT = re.compile(
         \b (?: [\w.-]*password | passwd | passphrase | [\w.-]*secret | api[_-]?key | token ) ["']? \s*[=:]\s*
       | \b authorization ["']? \s*[=:]\s* (?:basic|bearer)? \s*
       | \b bearer \s+
-      | ://[^/\s:@]*:
+      | ://[^/\s:@]*: (?= [^/\s@]+ @ )
     ) ( "[^"]*" | '[^']*' | [^\s,;&)}\]@]+ )"""
 )
 
