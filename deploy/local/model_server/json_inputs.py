@@ -29,7 +29,6 @@ _INTEGERS = {
     types_pb2.DT_UINT64: (0, 2**64 - 1),
 }
 _FLOATS = {types_pb2.DT_FLOAT: np.float32, types_pb2.DT_DOUBLE: np.float64}
-_MAX_RANK = 254
 
 
 class TensorInfo(Protocol):
@@ -47,15 +46,15 @@ class _Column:
     values: list[object]
 
     def array(self, shape: tuple[int, ...]) -> Array:
-        if len(shape) > _MAX_RANK:
-            raise invalid_argument(f"tensor parsing error: {len(shape)} dimensions")
         dtype = dtypes.as_dtype(self.dtype).as_numpy_dtype
         wide = np.int32 if _INTEGERS.get(self.dtype) == _INTEGERS[types_pb2.DT_INT32] else dtype
-        with np.errstate(over="ignore"):
-            try:
+        try:
+            with np.errstate(over="ignore"):
                 return np.array(self.values, wide).astype(dtype, copy=False).reshape(shape)
-            except OverflowError as error:
-                raise invalid_argument("JSON Parse error: Number too big to be stored in double.") from error
+        except OverflowError as error:
+            raise invalid_argument("JSON Parse error: Number too big to be stored in double.") from error
+        except ValueError as error:  # more dimensions than numpy has (64), or TensorFlow (254)
+            raise invalid_argument(f"tensor parsing error: {len(shape)} dimensions") from error
 
 
 def parse_inputs(document: Mapping[str, object], infos: Mapping[str, TensorInfo]) -> tuple[dict[str, Array], bool]:

@@ -175,6 +175,8 @@ class _Handler(BaseHTTPRequestHandler):
             return HTTPStatus.OK, answer(self.server.catalogue, self.command, path, body)
         except StatusError as error:
             return error.http_status, error_body(error.message)
+        except RecursionError:
+            return HTTPStatus.BAD_REQUEST, error_body("JSON Parse error: Nested too deeply.")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name is the base class's
         """Requests are not logged."""

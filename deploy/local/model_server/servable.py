@@ -20,7 +20,7 @@ from deploy.local.model_server.status import (
     not_found,
     status_of,
 )
-from deploy.local.model_server.tensors import Array, dtype_name
+from deploy.local.model_server.tensors import Array, as_array, dtype_name
 
 DEFAULT_SIGNATURE = "serving_default"
 _TAGS = ["serve"]
@@ -75,7 +75,7 @@ class Servable:
             values = run(*(inputs[alias] for alias in feeds))
         except errors_impl.OpError as error:
             raise StatusError(status_of(error.error_code), error.message) from error
-        return dict(zip(outputs, values, strict=True))
+        return {alias: as_array(value) for alias, value in zip(outputs, values, strict=True)}
 
     def close(self) -> None:
         """Frees the session. Nothing may run any more."""

@@ -43,6 +43,11 @@ def dtype_name(dtype: int) -> str:
     return str(types_pb2.DataType.Name(dtype)).removeprefix("DT_").lower()
 
 
+def as_array(value: object) -> Array:
+    """What a session returns as an array: a string without dimensions comes as bytes, a number as a numpy scalar."""
+    return np.asarray(value, dtype=object if isinstance(value, bytes) else None)
+
+
 def from_proto(proto: TensorProto) -> Array:
     """The array a request carries. Raises ValueError when the message is not a whole tensor."""
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
@@ -77,17 +82,17 @@ class _Decoder:
         self._lock = threading.Lock()
         self._graph = ops.Graph()
         self._session = Session(graph=self._graph)
-        self._by_dtype: dict[int, Callable[[bytes], Array]] = {}
+        self._by_dtype: dict[int, Callable[[bytes], object]] = {}
 
     def __call__(self, proto: TensorProto) -> Array:
         if proto.dtype not in types_pb2.DataType.values() or proto.dtype == types_pb2.DT_INVALID:
             raise ValueError("no dtype")
         try:
-            return self._callable(proto.dtype)(proto.SerializeToString())
+            return as_array(self._callable(proto.dtype)(proto.SerializeToString()))
         except (errors_impl.OpError, TypeError) as error:
             raise ValueError(str(error)) from error
 
-    def _callable(self, dtype: int) -> Callable[[bytes], Array]:
+    def _callable(self, dtype: int) -> Callable[[bytes], object]:
         with self._lock:
             if dtype not in self._by_dtype:
                 with self._graph.as_default():
