@@ -92,6 +92,7 @@ class Pipeline:
         self._epoch = 0
         self._rewind = False
         self._reader_done = False
+        self._waiting_for_model = False
         self._gave_up = False
         self._failure: BaseException | None = None
 
@@ -167,10 +168,15 @@ class Pipeline:
 
     def _usable_model(self) -> ServedModel | None:
         try:
-            return self._model.current()
+            served = self._model.current()
         except ServingUnavailable as error:
+            self._waiting_for_model = True
             self._events.state("holding", str(error))
             return None
+        if self._waiting_for_model:
+            self._waiting_for_model = False
+            self._events.state("running")
+        return served
 
     def _wait_for_slot(self) -> bool:
         """Whether there is room for another window; waits a little for it."""
@@ -284,6 +290,7 @@ class Pipeline:
             Counter(result.label for result in results),
             Counter(letter.reason.value for letter in dead_letters),
             [(now_ms - record.timestamp_ms) / 1000 for record in window.records],
+            window.next_offsets.keys(),
         )
 
     # --- both ----------------------------------------------------------------------------------------------------

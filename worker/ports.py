@@ -6,7 +6,7 @@ raises. `worker.testing` has a fake for each; one contract suite holds fakes and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from threading import Event
 from typing import Protocol
 
@@ -145,8 +145,9 @@ class Events(Protocol):
         results_by_label: Mapping[str, int],
         dead_letters_by_reason: Mapping[str, int],
         latencies_seconds: Sequence[float],
+        partitions: Collection[Partition],
     ) -> None:
-        """One window became durable; the latencies run from each record's timestamp to now."""
+        """One window, of these partitions, became durable; the latencies run from each record's timestamp to now."""
 
     def dropped(self, windows: int, why: str) -> None:
         """Windows in flight were given up and will be read again."""

@@ -102,9 +102,12 @@ class Predictor:
         attempt, why = 0, str(gone)
         while True:
             try:
-                return self._model.refresh()
+                served = self._model.refresh()
             except (ServingUnavailable, ModelMismatch) as error:
                 why = str(error)
+            else:
+                self._events.state("running")
+                return served
             attempt += 1
             delay = self._backoff.after(attempt, self._jitter)
             self._events.state("holding", why)

@@ -250,4 +250,7 @@ def test_the_worker_holds_while_no_version_is_served() -> None:
     bench.source.poll = poll_then_serve  # type: ignore[method-assign]
     bench.pipeline.run()
     bench.assert_each_once(5)
-    assert any(arguments[0] == "holding" for arguments in bench.events.named("state"))
+    states = [arguments[0] for arguments in bench.events.named("state")]
+    assert states.index("holding") < len(states) - 1 - states[::-1].index("running"), (
+        "it says so, and says when it is over"
+    )
