@@ -1,0 +1,160 @@
+"""A TCP proxy whose faults are switched while connections run: cut, black hole each way, delay, slow drip.
+
+One for each worker stands between it and the broker, another between it and the model server.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from enum import StrEnum
+
+from deploy.local.ports import LOOPBACK, free_port
+
+CHUNK_BYTES = 65_536
+DRIP_BYTES = 64
+"""A slow drip: this many bytes at a time, 50 times a second."""
+DRIP_SECONDS = 0.02
+
+
+class Mode(StrEnum):
+    """What happens to bytes."""
+
+    PASS = "pass"
+    REFUSE = "refuse"
+    """Open connections are reset, new ones as well."""
+    HOLE_UP = "hole-up"
+    """What the client sends disappears; the other way goes on."""
+    HOLE_DOWN = "hole-down"
+    """What the server sends disappears."""
+    DELAY = "delay"
+    DRIP = "drip"
+
+
+class Proxy:
+    """Listens on `port` (0: a free one) and forwards to `target`. A thread for each direction of each connection.
+
+    Bytes once swallowed are gone, so a connection that a hole has touched is cut when the hole is closed: TCP itself
+    would never deliver a stream with a gap."""
+
+    def __init__(self, target: tuple[str, int], port: int = 0, delay_seconds: float = 0.3) -> None:
+        self._target = target
+        self._delay_seconds = delay_seconds
+        self._mode = Mode.PASS
+        self._open: set[_Connection] = set()
+        self._lock = threading.Lock()
+        self._listener = socket.create_server((LOOPBACK, port or free_port()), backlog=64)
+        self.port: int = self._listener.getsockname()[1]
+        self._closed = False
+        threading.Thread(target=self._accept, name=f"proxy-{self.port}", daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return f"{LOOPBACK}:{self.port}"
+
+    @property
+    def mode(self) -> Mode:
+        return self._mode
+
+    @mode.setter
+    def mode(self, mode: Mode) -> None:
+        was, self._mode = self._mode, mode
+        if mode is Mode.REFUSE or was in (Mode.HOLE_UP, Mode.HOLE_DOWN):
+            self.cut()
+
+    @property
+    def delay_seconds(self) -> float:
+        """How long DELAY holds each chunk back."""
+        return self._delay_seconds
+
+    def cut(self) -> None:
+        """Resets every open connection."""
+        with self._lock:
+            connections, self._open = self._open, set()
+        for connection in connections:
+            connection.reset()
+
+    def close(self) -> None:
+        self._closed = True
+        self._listener.close()
+        self.cut()
+
+    def forget(self, connection: _Connection) -> None:
+        with self._lock:
+            self._open.discard(connection)
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self._mode is Mode.REFUSE:
+                _reset(client)
+                continue
+            threading.Thread(target=self._connect, args=(client,), daemon=True).start()
+
+    def _connect(self, client: socket.socket) -> None:
+        try:
+            server = socket.create_connection(self._target, 5)
+        except OSError:
+            _reset(client)
+            return
+        server.settimeout(None)
+        for each in (client, server):
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = _Connection(self, client, server)
+        with self._lock:
+            self._open.add(connection)
+        connection.start()
+
+
+class _Connection:
+    """One connection through the proxy."""
+
+    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+        self._proxy = proxy
+        self._sockets = (client, server)
+
+    def start(self) -> None:
+        client, server = self._sockets
+        for source, sink, hole in ((client, server, Mode.HOLE_UP), (server, client, Mode.HOLE_DOWN)):
+            threading.Thread(target=self._pump, args=(source, sink, hole), daemon=True).start()
+
+    def reset(self) -> None:
+        for each in self._sockets:
+            _reset(each)
+
+    def _pump(self, source: socket.socket, sink: socket.socket, hole: Mode) -> None:
+        try:
+            while content := source.recv(CHUNK_BYTES):
+                self._forward(content, sink, hole)
+        except OSError:
+            pass  # cut from one side or by us: the other side is told below
+        finally:
+            self._proxy.forget(self)
+            self.reset()
+
+    def _forward(self, content: bytes, sink: socket.socket, hole: Mode) -> None:
+        mode = self._proxy.mode
+        if mode is hole:
+            return
+        if mode is Mode.DELAY:
+            time.sleep(self._proxy.delay_seconds)
+        while self._proxy.mode is Mode.DRIP and content:
+            sink.sendall(content[:DRIP_BYTES])
+            content = content[DRIP_BYTES:]
+            time.sleep(DRIP_SECONDS)
+        sink.sendall(content)
+
+
+def _reset(sock: socket.socket) -> None:
+    """Closes with RST instead of FIN, as a peer that crashed. Wakes whoever waits in recv()."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.shutdown(socket.SHUT_RD)
+    except OSError:
+        pass  # not connected any more
+    sock.close()
