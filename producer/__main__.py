@@ -10,6 +10,7 @@ from io import TextIOWrapper
 
 from cyclopts import App
 
+from producer.ask_command import ask
 from producer.dead_letter_commands import app as dead_letters
 from producer.errors import ExitCode, ProducerError
 from producer.options import PLAIN
@@ -25,6 +26,7 @@ app = App(
 app.command(push)
 app.command(show_results, name="results")
 app.command(dead_letters)
+app.command(ask)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -6,6 +6,7 @@ import base64
 import sys
 from collections import Counter, deque
 from collections.abc import Sequence
+from heapq import heappop, heappush
 from typing import Annotated, Literal
 
 import msgspec
@@ -54,16 +55,18 @@ def list_(
     """List dead letters, newest last, and count them by reason."""
     wanted = _filter(reason, partition, since, until)
     counted: Counter[str] = Counter()
-    newest: deque[Found] = deque(maxlen=max(0, limit))
+    newest: list[tuple[int, int, Found]] = []  # a heap of the newest `limit`; partitions come one after another
     with Interruption() as interruption:
         for found in find(Connection.find(bootstrap), topic, wanted, interruption):
             if output == "json":
                 _write_json(found, whole=False)
                 continue
             counted[found.info.reason or "(none given)"] += 1
-            newest.append(found)
+            heappush(newest, (found.failed_at_ms, counted.total(), found))
+            if len(newest) > limit:
+                heappop(newest)
     if output == "table":
-        _print_list(topic, sorted(newest, key=lambda found: found.failed_at_ms), counted)
+        _print_list(topic, [found for _, _, found in sorted(newest)], counted)
     return ExitCode.OK
 
 

@@ -14,11 +14,10 @@ from producer.errors import ExitCode, UsageError
 from producer.interruption import Interruption
 from producer.options import Bootstrap
 from producer.results import Received
-from producer.terminal import OUT, complain, safe
+from producer.terminal import COLOURS, OUT, complain, safe
 from protos.codecs import CodecError, encode_result
 from worker.records import Record
 
-_COLOURS = {"positive": "green", "negative": "red"}
 _TAIL = 10
 
 
@@ -84,7 +83,7 @@ class _Table:
     @staticmethod
     def _line(received: Received) -> Text:
         result = received.result
-        label = Text(f"{safe(result.label):<10}", style=_COLOURS.get(result.label, ""))
+        label = Text(f"{safe(result.label):<10}", style=COLOURS.get(result.label, ""))
         tokens = f"{result.tokens}{'+' if result.truncated else ''}"
         return label.append_text(
             Text(

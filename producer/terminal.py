@@ -29,6 +29,8 @@ OUT = _PipeableConsole(highlight=False)
 ERR = _PipeableConsole(stderr=True, highlight=False)
 """Everything else: progress, summaries of what was sent, complaints."""
 
+COLOURS = {"positive": "green", "negative": "red"}
+"""Labels that have a colour; others are printed plainly."""
 _BAR_WIDTH = 40
 _PIPE_WIDTH = 10_000
 
