@@ -123,9 +123,8 @@ class FakeServing:
         self.most_at_once = 0
         self._at_once = 0
         self._lock = threading.Lock()
-        self._server = grpc.server(
-            ThreadPoolExecutor(32), options=[("grpc.max_receive_message_length", max_message_bytes)]
-        )
+        self._pool = ThreadPoolExecutor(32)
+        self._server = grpc.server(self._pool, options=[("grpc.max_receive_message_length", max_message_bytes)])
         self._server.add_generic_rpc_handlers((self._handlers("PredictionService"), self._handlers("ModelService")))
         self.port: int = self._server.add_insecure_port(f"127.0.0.1:{port}")
         self._server.start()
@@ -137,6 +136,7 @@ class FakeServing:
     def stop(self) -> None:
         self.open.set()
         self._server.stop(None).wait()
+        self._pool.shutdown()
 
     def _handlers(self, service: str) -> Any:
         methods = {

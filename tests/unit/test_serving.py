@@ -539,6 +539,23 @@ def test_a_server_that_comes_back_unchanged_keeps_the_warm_encoder(server: FakeS
     assert model.refresh() is before
 
 
+def test_after_an_outage_every_version_is_read_anew_before_it_is_used(server: FakeServing, connect: Connect) -> None:
+    server.versions[2] = Version()
+    server.labels = {"now": 1}
+    model = connect(version="now")
+    model.refresh()
+    server.labels["now"] = 2
+    second = model.refresh()
+    server.failure = (grpc.StatusCode.UNAVAILABLE, "away")
+    with pytest.raises(ServingUnavailable):
+        predict(model, second, "1").result()
+    server.versions[1] = Version(subwords=("another", "model"))
+    assert model.refresh() is second
+
+    server.labels["now"] = 1
+    assert model.refresh().encoder.spec.subwords == ("another", "model")
+
+
 def test_a_new_version_that_does_not_fit_leaves_the_old_one_in_use_while_it_is_served(
     server: FakeServing, connect: Connect, events: Events
 ) -> None:
@@ -587,6 +604,7 @@ def test_a_probe_says_whether_the_server_answers(server: FakeServing, connect: C
     model.refresh()
     model.probe()
     assert [dim.size for dim in server.requests[0].inputs["tokens"].tensor_shape.dim] == [1, 1]
+    assert server.requests[0].inputs["tokens"].tensor_content == b"\1\0\0\0"  # no padding: that may have no score
 
     server.failure = (grpc.StatusCode.INVALID_ARGUMENT, "no")  # an answer, too
     model.probe()

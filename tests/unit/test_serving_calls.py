@@ -135,6 +135,21 @@ def test_a_closed_channel_ends_every_call_that_waits() -> None:
         assert error.value.status == "CANCELLED"
 
 
+def test_a_call_that_is_given_up_while_it_starts_is_cancelled() -> None:
+    desk = Desk(1)
+    waiting = [Prediction(b"a", lambda _: (), "Predict", desk.calls)]
+    send = desk.calls._send
+
+    def given_up_meanwhile(request: bytes) -> Any:
+        waiting[0].cancel()
+        return send(request)
+
+    desk.calls._send = given_up_meanwhile
+    desk.calls.submit(waiting[0])
+
+    assert desk.sent[0].cancelled
+
+
 def test_a_bug_in_reading_ends_the_call_rather_than_hanging_it() -> None:
     desk = Desk(1)
 
