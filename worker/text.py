@@ -1,0 +1,300 @@
+"""The subword vocabulary and its encoder: exactly the ids of tensorflow-datasets' SubwordTextEncoder, without tensorflow.
+
+The trainer encodes with this module too, so training and serving cannot differ.
+
+How a text is cut (tensorflow_datasets/core/deprecated/text/subword_text_encoder.py and text_encoder.py): into runs of word
+characters and runs of others; a run followed by a single space takes that space in and ends in `_`; underscores of the text
+become `\\&undsc`; each run is cut greedily into the longest subwords there are, and what no subword covers into UTF-8 bytes.
+Ids: 0 is padding, then come the subwords, then the 256 bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import zip_longest
+from struct import pack
+
+from worker.records import DType, Row, Tensor
+
+HEADER = b"### SubwordTextEncoder\n### Metadata: {}\n"
+UNDERSCORE = "\\&undsc"
+BYTES = 256
+LONGEST_CACHED_CHARACTERS = 32
+LONGEST_CACHED_BYTES = 128
+"""Longer chunks are rare and not kept, so that the cache's memory is bounded by the number of words alone."""
+
+_RUNS = re.compile(r"\w+|\W+")
+_TOKENS = re.compile(r"\w+ (?!\W)|\w+|\W+")
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+_INTEGERS = {DType.INT32: "i", DType.INT64: "q"}
+
+
+def well_formed(text: str) -> str:
+    """The text with U+FFFD for each lone surrogate (JSON can hold them, UTF-8 and tensors cannot)."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _LONE_SURROGATES.sub("\ufffd", text)
+    return text
+
+
+class Vocabulary:
+    """Subwords and their ids. Empty subwords are dropped, as tfds does; an underscore at the end of one means a space.
+
+    Raises ValueError for a subword with a line break, which the file cannot hold (tfds writes it and reads others back),
+    and for one that is not Unicode text."""
+
+    def __init__(self, subwords: Iterable[str]) -> None:
+        self.subwords = tuple(subword for subword in subwords if subword)
+        """Subword `subwords[i]` has id `i + 1`."""
+        self.size = 1 + len(self.subwords) + BYTES
+        """All ids: padding, subwords and bytes."""
+        self.digest = f"sha256:{hashlib.sha256(self.dump()).hexdigest()}"
+        """What `sha256sum` says of the file that `dump` gives."""
+        self._first_byte = 1 + len(self.subwords)
+        # The escaped underscore counts as a subword whose id is that of the byte.
+        self._ids = {subword: n for n, subword in enumerate(self.subwords, 1)} | {
+            UNDERSCORE: self._first_byte + ord("_")
+        }
+        self.longest = max(map(len, self._ids))
+        """Characters of the longest subword: no id stands for more."""
+        self._longest_by_first: dict[str, int] = {}
+        for subword in self._ids:
+            first = subword[0]
+            self._longest_by_first[first] = max(len(subword), self._longest_by_first.get(first, 0))
+        # Subwords of mixed characters are found before the text is cut into runs. Where two begin at the same place tfds
+        # takes any (it joins a set, whose order changes from process to process); here the longer one wins.
+        self.reserved = {UNDERSCORE, *(subword for subword in self.subwords if len(_RUNS.findall(subword)) > 1)}
+        """What is kept whole although it mixes word characters with others."""
+        longest_first = sorted(self.reserved, key=lambda subword: (-len(subword), subword))
+        self._reserved = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
+
+    @classmethod
+    def parse(cls, data: bytes) -> Vocabulary:
+        """Reads what SubwordTextEncoder.save_to_file writes. Raises ValueError, naming the line."""
+        if not data.startswith(HEADER):
+            raise ValueError(f"it does not begin with the two lines {HEADER.decode()!r} of a tfds subword vocabulary")
+        if not data.endswith(b"\n"):
+            raise ValueError("it does not end with a line break, so some of it is missing")
+        lines = data[len(HEADER) :].decode().split("\n")[:-1]
+        for number, line in enumerate(lines, 3):
+            if len(line) < 2 or line[0] != "'" or line[-1] != "'":
+                raise ValueError(f"line {number} is no subword between single quotes: {line!r}")
+        return cls(line[1:-1] for line in lines)
+
+    def dump(self) -> bytes:
+        """The bytes that SubwordTextEncoder.save_to_file writes."""
+        for subword in self.subwords:
+            if "\n" in subword:
+                raise ValueError(f"the subword {subword!r} holds a line break, which a vocabulary file cannot")
+        return HEADER + "".join(f"'{subword}'\n" for subword in self.subwords).encode()
+
+    def encode_ids(self, text: str) -> list[int]:
+        """The text's ids, the plain way; lone surrogates count as U+FFFD, where tfds raises. SubwordEncoder is faster."""
+        return [token_id for token in self._tokens(well_formed(text)) for token_id in self.token_ids(token)]
+
+    def has_reserved(self, text: str) -> bool:
+        """Whether anything in the text is kept whole although it mixes word characters with others."""
+        if len(self.reserved) == 1:  # as usual: only the escaped underscore
+            return UNDERSCORE in text
+        return self._reserved.search(text) is not None
+
+    def token_ids(self, token: str) -> list[int]:
+        """Cuts one token (`_` for its space, `\\&undsc` for its underscores) greedily into subwords and bytes.
+
+        Takes time in proportion to the token's length."""
+        ids: list[int] = []
+        start, stop = 0, len(token)
+        while start < stop:
+            longest = self._longest_by_first.get(token[start], 0)
+            for end in range(min(stop, start + longest), start, -1):
+                found = self._ids.get(token[start:end])
+                if found is not None:
+                    ids.append(found)
+                    start = end
+                    break
+            else:
+                ids += self._byte_ids(token[start])
+                start += 1
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of the ids. Padding at the end is dropped; bytes that are no UTF-8 become U+FFFD.
+
+        Raises ValueError for an id that is not in the vocabulary, and for padding before the end."""
+        stop = len(ids)
+        while stop and ids[stop - 1] == 0:
+            stop -= 1
+        texts: list[str] = []
+        encoded = bytearray()
+        for token_id in ids[:stop]:
+            piece = self._piece(token_id)
+            if isinstance(piece, int):
+                encoded.append(piece)
+                continue
+            texts.append(encoded.decode("utf-8", "replace"))
+            encoded.clear()
+            texts.append(f"{piece[:-1]} " if piece.endswith("_") else piece)
+        return "".join(texts) + encoded.decode("utf-8", "replace")
+
+    def pieces(self, text: str) -> list[tuple[int, str]]:
+        """Each id of the text with something to read: the subword as the vocabulary has it, or `<0xE2>` for a byte."""
+        named = ((token_id, self._piece(token_id)) for token_id in self.encode_ids(text))
+        return [(token_id, f"<0x{piece:02X}>" if isinstance(piece, int) else piece) for token_id, piece in named]
+
+    def _tokens(self, text: str) -> Iterator[str]:
+        runs = [
+            run
+            for part in self._reserved.split(text)
+            for run in ([part] if part in self.reserved else _RUNS.findall(part))
+        ]
+        taken_in = False
+        for run, following in zip_longest(runs, runs[1:]):
+            if taken_in:
+                taken_in = False
+            elif run == UNDERSCORE:  # the text's own: cut in two, lest it be read as an underscore
+                yield UNDERSCORE[:2]
+                yield UNDERSCORE[2:] + ("_" if following == " " else "")  # and tfds encodes that space once more
+            else:
+                taken_in = following == " "
+                yield run.replace("_", UNDERSCORE) + ("_" if taken_in else "")
+
+    def _byte_ids(self, character: str) -> list[int]:
+        encoded = b" " if character == "_" else character.encode()
+        return [self._first_byte + byte for byte in encoded]
+
+    def _piece(self, token_id: int) -> str | int:
+        if not 0 < token_id < self.size:
+            raise ValueError(f"id {token_id} is not in the vocabulary, whose ids run from 1 to {self.size - 1}")
+        return self.subwords[token_id - 1] if token_id < self._first_byte else token_id - self._first_byte
+
+
+class _Cache(dict[str, bytes]):
+    """Ids by chunk of text, made when they are first asked for; never more than `limit` chunks."""
+
+    def __init__(self, make: Callable[[str], bytes], limit: int) -> None:
+        super().__init__()
+        self._make = make
+        self._limit = limit
+
+    def __missing__(self, chunk: str) -> bytes:
+        ids = self._make(chunk)
+        if len(chunk) <= LONGEST_CACHED_CHARACTERS and len(ids) <= LONGEST_CACHED_BYTES:
+            if len(self) >= self._limit:
+                self.clear()
+            self[chunk] = ids
+        return ids
+
+
+_CONTINUES = b""
+"""In place of the ids of a piece that cannot be encoded without the piece before it."""
+
+
+class SubwordEncoder:
+    """A `ports.Encoder` for models that were trained with a tfds subword vocabulary.
+
+    `length`: tokens of every row, for a model whose input is not open in length. `cached_words` bounds the chunks of text
+    whose ids are kept, in all.
+
+    Most of a text is looked up and not encoded: the text is cut at its spaces, and since tokens end where word characters
+    meet others, a piece that begins with a word character and is followed by another has the same ids wherever it stands.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        max_tokens: int,
+        dtype: DType = DType.INT32,
+        padding_id: int = 0,
+        length: int | None = None,
+        cached_words: int = 65_536,
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._dtype = dtype
+        self._integer = _INTEGERS[dtype]
+        self._width = len(self._pack([0]))
+        self._padding = self._pack([padding_id])
+        self._length = length
+        self._limit = max_tokens if length is None else min(max_tokens, length)
+        # What stands beyond cannot change the ids up to the limit: an id stands for `longest` characters at most, and
+        # looks ahead for no more than that. So the work for a text is bounded, whatever arrives.
+        self._limit_characters = (self._limit + 4) * vocabulary.longest
+        self._literals = _Cache(self._encode_literal, cached_words // 2)
+        """By a chunk as it stands."""
+        self._followed = _Cache(self._encode_followed, cached_words // 2)
+        """By a piece that is followed by a space and a word character."""
+
+    def encode(self, text: str) -> Row:
+        """See ports.Encoder. Lone surrogates count as U+FFFD."""
+        if len(text) > self._limit_characters:
+            text = text[: self._limit_characters]
+        text = well_formed(text)
+        if self._vocabulary.has_reserved(text):
+            content = self._pack(self._vocabulary.encode_ids(text))
+        else:
+            content = b"".join(self._parts(text))
+        tokens = len(content) // self._width
+        if tokens > self._limit:
+            return Row(content[: self._limit * self._width], self._limit, truncated=True)
+        return Row(content, tokens, truncated=False)
+
+    def tensor(self, rows: Sequence[Row], longest: int) -> Tensor:
+        """See ports.Encoder: shape (rows, `length` or else `longest`)."""
+        length = longest if self._length is None else self._length
+        padding = self._padding * length
+        content = b"".join([row.content + padding[len(row.content) :] for row in rows])
+        return Tensor(self._dtype, (len(rows), length), content)
+
+    def _parts(self, text: str) -> list[bytes]:
+        pieces = text.split(" ")
+        parts = list(map(self._followed.__getitem__, pieces))
+        if parts[-1]:
+            parts[-1] = self._literals[pieces[-1]]
+        at = 0
+        try:
+            while True:
+                at = self._join(pieces, parts, parts.index(_CONTINUES, at))
+        except ValueError:  # no more
+            return parts
+
+    def _join(self, pieces: list[str], parts: list[bytes], at: int) -> int:
+        """Encodes the pieces from `at` on that begin with no word character, and the one before them.
+
+        Where the piece before ends with a word character, a token ends there and the space begins the next one; otherwise
+        the two share a token and are encoded as one chunk. Returns the index after the last one."""
+        start, space = max(0, at - 1), ""
+        at = start + 1
+        while at < len(pieces) and not parts[at]:
+            if pieces[at] and _is_word(pieces[at - 1][-1:]):
+                parts[start] = self._literals[space + " ".join(pieces[start:at])]
+                start, space = at, " "
+            at += 1
+        parts[start] = self._literals[space + " ".join(pieces[start:at]) + (" " if at < len(pieces) else "")]
+        return at
+
+    def _encode_followed(self, piece: str) -> bytes:
+        if not _is_word(piece[:1]):
+            return _CONTINUES
+        return b"".join(map(self._literals.__getitem__, _TOKENS.findall(piece + " ")))
+
+    def _encode_literal(self, chunk: str) -> bytes:
+        tokens = _TOKENS.findall(chunk)
+        if len(tokens) != 1:
+            return b"".join(map(self._literals.__getitem__, tokens))
+        token = chunk.replace("_", UNDERSCORE)
+        if chunk[-1] == " " and _is_word(chunk[0]):
+            token = f"{token[:-1]}_"
+        return self._pack(self._vocabulary.token_ids(token))
+
+    def _pack(self, ids: Sequence[int]) -> bytes:
+        return pack(f"<{len(ids)}{self._integer}", *ids)
+
+
+def _is_word(character: str) -> bool:
+    """Whether it is one that `\\w` matches."""
+    return character.isalnum() or character == "_"
