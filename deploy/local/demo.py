@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn
 
 from deploy.local.broker import JARS
 from deploy.local.demo_report import show
@@ -16,7 +16,7 @@ from deploy.local.errors import LocalError, ProcessDied
 from deploy.local.jars import ensure_jars
 from deploy.local.models import ensure_model
 from deploy.local.stack import Stack
-from deploy.local.terminal import console, steps
+from deploy.local.terminal import bars, console, steps
 from deploy.local.trial import Trial
 from producer.connection import Connection
 from producer.dataset import imdb_reviews
@@ -77,8 +77,9 @@ def _trial(stack: Stack, reviews: Sequence[Entry], title: str, rate: float | Non
     connection = Connection.find(stack.where.bootstrap)
     trial = Trial(reviews)
     begin = end_offsets(connection)
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with ThreadPoolExecutor(1) as pool, Progress(*columns, console=console, transient=True) as progress:
+    with ThreadPoolExecutor(1) as pool, bars("{task.description}", BarColumn(), MofNCompleteColumn()) as progress:
+        if progress.disable:
+            console.print(f"{title}: pushing {len(reviews):,} and waiting for the answers")
         pushed = progress.add_task(f"{title}: pushed", total=len(reviews))
         answered = progress.add_task(f"{title}: answered", total=len(reviews))
 

@@ -15,7 +15,8 @@ from producer.inputs import Entry
 from producer.terminal import safe
 
 SAMPLES = 10
-TEXT_CHARACTERS = 60
+OTHER_COLUMNS = 40
+"""Characters of a line that are not the review's."""
 PERCENTILES = (50, 95, 99)
 
 
@@ -24,14 +25,13 @@ def show(burst: Trial, calm: Trial, examples: Trial, held_out: Set[str], where: 
     console.print(_sample(burst, examples))
     console.print()
     console.print(_figures(burst, calm, held_out))
-    console.print()
+    console.print("Latencies run from handing a review to the producer to having its result.\n", style="dim")
     metrics = f"The worker's own figures were at {where.metrics} while it ran." if where.metrics else ""
     console.print(
         f"{metrics}\nmake up keeps a stack running and prints its addresses. Then, to push a review of your own:\n"
         '  .venv/bin/inferry-producer push --text "That movie i saw the other day was fantabulous"\n'
         "  .venv/bin/inferry-producer results --follow",
         markup=False,
-        highlight=False,
     )
 
 
@@ -50,9 +50,9 @@ def _rows(trial: Trial, entries: Iterable[Entry]) -> Iterable[tuple[str | Text, 
         result = trial.answers[entry.review.id].result
         truth = entry.review.attributes.get("label", "")
         label = Text(result.label, style="red" if truth and truth != result.label else "green")
-        text = safe(entry.review.text[: TEXT_CHARACTERS + 1])
-        shown = text if len(text) <= TEXT_CHARACTERS else text[: TEXT_CHARACTERS - 1] + "…"
-        yield label, f"{result.score:.3f}", truth, f"{result.tokens:,}", Text(shown)
+        text = Text(safe(entry.review.text[: console.width]))
+        text.truncate(max(console.width - OTHER_COLUMNS, 20), overflow="ellipsis")
+        yield label, f"{result.score:.3f}", truth, f"{result.tokens:,}", text
 
 
 def _figures(burst: Trial, calm: Trial, held_out: Set[str]) -> Table:
@@ -63,15 +63,13 @@ def _figures(burst: Trial, calm: Trial, held_out: Set[str]) -> Table:
     )
     table.add_row("model", f"{model.model_name} version {model.model_version}")
     table.add_row("reviews pushed", f"{len(burst.sent_at):,}, each answered")
-    table.add_row("accuracy, all of them", f"{_share(burst.accuracy())}; most of them were used in training")
+    table.add_row("accuracy, all of them", f"{_share(burst.accuracy())} (most were used in training)")
     table.add_row(
-        "accuracy, held out", f"{_share(unseen)}; the model never saw these" if unseen.known else "none pushed"
+        "accuracy, held out", f"{_share(unseen)} (the model never saw these)" if unseen.known else "none pushed"
     )
-    table.add_row(
-        "throughput", f"{burst.per_second():,.0f} reviews/s, from the first one pushed to the last result read"
-    )
-    table.add_row("latency at full speed", f"{_latencies(burst)}; waiting in the topic for their turn included")
-    table.add_row("latency without backlog", f"{_latencies(calm)}; from push to the result in a reader's hands")
+    table.add_row("throughput", f"{burst.per_second():,.0f} reviews/s, first push to last result")
+    table.add_row("latency, pushed at once", _latencies(burst))
+    table.add_row("latency, no backlog", _latencies(calm))
     return table
 
 
