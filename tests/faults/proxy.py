@@ -22,7 +22,7 @@ DRIP_SECONDS = 0.02
 class Mode(StrEnum):
     """What happens to bytes."""
 
-    PASS = "pass"
+    OPEN = "open"
     REFUSE = "refuse"
     """Open connections are reset, new ones as well."""
     HOLE_UP = "hole-up"
@@ -42,7 +42,7 @@ class Proxy:
     def __init__(self, target: tuple[str, int], port: int = 0, delay_seconds: float = 0.3) -> None:
         self._target = target
         self._delay_seconds = delay_seconds
-        self._mode = Mode.PASS
+        self._mode = Mode.OPEN
         self._open: set[_Connection] = set()
         self._lock = threading.Lock()
         self._listener = socket.create_server((LOOPBACK, port or free_port()), backlog=64)

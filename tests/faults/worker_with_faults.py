@@ -1,0 +1,106 @@
+"""The worker, killed from inside at a named step of a window: `python -m tests.faults.worker_with_faults ARMS run …`.
+
+The worker's code has no hooks for this: the classes it uses are wrapped here, in this process only. ARMS is a file. Once
+it holds a line `STEP COUNT ACTION`, the process ends itself at the COUNT-th passage of that step from then on; ACTION is
+`kill` (SIGKILL) or a number of seconds to stand still. The file is removed as the fault strikes, so one write is one fault.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.producer.transaction_manager import EndTxnHandler
+
+from worker.__main__ import main
+from worker.kafka_source import KafkaSource
+from worker.predicting import Predictor
+
+STEPS = ("poll", "predict", "begin", "first-send", "flush", "offsets", "commit-sent", "commit-acknowledged", "init")
+"""In the order of a window; `init` comes before the first one and after each failed delivery."""
+
+
+class Trap:
+    """Counts passages and strikes at the one that was asked for."""
+
+    def __init__(self, arms: Path) -> None:
+        self._arms = arms
+        self._passed = 0
+        self._sends = 0
+
+    def passing(self, step: str) -> None:
+        """Called at each step of each window."""
+        try:
+            armed, count, action = self._arms.read_text().split()
+        except (FileNotFoundError, ValueError):
+            return
+        if armed != step:
+            return
+        self._passed += 1
+        if self._passed < int(count):
+            return
+        self._passed = 0
+        self._arms.unlink(missing_ok=True)
+        if action == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(float(action))
+
+    def install(self) -> None:
+        """Wraps what the worker calls at each step."""
+        self._after(KafkaSource, "poll", "poll", lambda window: window is not None)
+        self._after(Predictor, "finish", "predict")
+        self._after(KafkaProducer, "begin_transaction", "begin", self._first_of_a_transaction)
+        self._after(KafkaProducer, "send", "first-send", self._is_first)
+        self._after(KafkaProducer, "flush", "flush")
+        self._after(KafkaProducer, "send_offsets_to_transaction", "offsets")
+        self._after(KafkaProducer, "commit_transaction", "commit-acknowledged")
+        self._after(KafkaProducer, "init_transactions", "init")
+        # The broker has answered the commit and nobody here has read the answer yet.
+        original = EndTxnHandler.handle_response
+
+        def handle_response(handler: Any, response: Any) -> Any:
+            self.passing("commit-sent")
+            return original(handler, response)
+
+        EndTxnHandler.handle_response = handle_response
+
+    def _after(
+        self, owner: Any, method: str, step: str, counts: Callable[[Any], bool] = lambda _returned: True
+    ) -> None:
+        original = getattr(owner, method)
+
+        @wraps(original)
+        def wrapped(*args: Any, **options: Any) -> Any:
+            returned = original(*args, **options)
+            if counts(returned):
+                self.passing(step)
+            return returned
+
+        setattr(owner, method, wrapped)
+
+    def _first_of_a_transaction(self, _returned: Any) -> bool:
+        self._sends = 0
+        return True
+
+    def _is_first(self, _returned: Any) -> bool:
+        self._sends += 1
+        return self._sends == 1
+
+
+def arm(arms: Path, step: str, count: int = 1, action: str = "kill") -> None:
+    """For the test: sets the trap of a worker that runs, at once and whole."""
+    waiting = arms.with_suffix(".new")
+    waiting.write_text(f"{step} {count} {action}")
+    waiting.rename(arms)
+
+
+if __name__ == "__main__":
+    Trap(Path(sys.argv[1])).install()
+    sys.exit(main(sys.argv[2:]))
