@@ -29,6 +29,7 @@ app = App(
     name="dead-letters", help="Look at reviews that could not be answered, and send them back.", default_parameter=PLAIN
 )
 
+_MESSAGE_CHARACTERS = 160
 _REASONS = ", ".join(Reason)
 Topic = Annotated[str, Parameter(help="The dead-letter topic.")]
 Reasons = Annotated[tuple[str, ...], Parameter(help=f"Only this reason; may be repeated. One of {_REASONS}.")]
@@ -156,7 +157,7 @@ def _listed(letters: Sequence[Found], targets: Sequence[str] = ()) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("position", "failed at", "reason", "tries", "source"):
         table.add_column(name, no_wrap=True, justify="right" if name == "tries" else "left")
-    table.add_column("to" if targets else "why", overflow="ellipsis", no_wrap=True, ratio=1)
+    table.add_column("to" if targets else "why")  # the only one that may be narrowed, by wrapping
     for index, found in enumerate(letters):
         last = targets[index] if targets else found.info.message
         cells = (
@@ -169,6 +170,14 @@ def _listed(letters: Sequence[Found], targets: Sequence[str] = ()) -> Table:
         )
         table.add_row(*(Text(safe(cell)) for cell in cells))
     return table
+
+
+def _fitted(message: str) -> Text:
+    """A message whole in a pipe or file, and in a few lines at most on a terminal: `show` has all of it."""
+    text = Text(safe(message))
+    if OUT.is_terminal:
+        text.truncate(_MESSAGE_CHARACTERS, overflow="ellipsis")
+    return text
 
 
 def _print_one(found: Found, max_bytes: int) -> None:
@@ -205,7 +214,9 @@ def _print_outcome(plan: Plan, outcome: Outcome, chosen: Sequence[tuple[Found, s
     if plan.dry_run:
         if chosen:
             print_table(_listed([found for found, _ in chosen], [target for _, target in chosen]))
-        complain(f"Would replay {outcome.chosen.total():,}; nothing was sent.")
+        total = outcome.chosen.total()
+        shown = f", the last {len(chosen)} shown" if len(chosen) < total else ""
+        complain(f"Would replay {total:,}{shown}; nothing was sent.")
     else:
         print_summary("Replayed", outcome.summary)
     if outcome.chosen:
