@@ -11,6 +11,7 @@ gRPC stubs are not generated: the worker calls methods by their full names.
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -27,13 +28,12 @@ def sources() -> list[Path]:
 
 def generate(into: Path) -> list[Path]:
     """Writes `…_pb2.py` and `…_pb2.pyi` for every source below `into`; their paths relative to it."""
-    from grpc_tools import protoc  # type: ignore[import-untyped]  # it ships no types
-
-    well_known = Path(protoc.__file__).parent / "_proto"
     stubs = Path(sysconfig.get_path("scripts")) / "protoc-gen-mypy"
-    paths = [f"-I{ROOT}", f"-I{well_known}", f"--plugin={stubs}"]
+    paths = [f"-I{ROOT}", f"--plugin={stubs}"]
     outputs = [f"--python_out={into}", f"--mypy_out=quiet:{into}"]
-    if protoc.main(["protoc", *paths, *outputs, *map(str, sources())]) != 0:
+    # In a process of its own: beside TensorFlow, which brings another copy of the same C++ library, protoc crashes.
+    command = [sys.executable, "-m", "grpc_tools.protoc", *paths, *outputs, *map(str, sources())]
+    if subprocess.run(command, check=False).returncode != 0:
         raise SystemExit("protoc failed; its own message is above.")
     return [source.with_name(f"{source.stem}_pb2{suffix}") for source in sources() for suffix in (".py", ".pyi")]
 
