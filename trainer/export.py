@@ -15,13 +15,9 @@ import numpy as np
 
 from trainer.card import Card
 from trainer.errors import ExportError
+from trainer.layout import CARD_FILE, EXTRA, VOCABULARY_FILE
 from trainer.quiet import tf
 from worker.text import Vocabulary
-
-EXTRA = "assets.extra"
-"""Files that travel with a SavedModel and that TensorFlow does not look at (tensorflow/cc/saved_model/constants.h)."""
-VOCABULARY_FILE = "vocabulary.subwords"
-CARD_FILE = "card.json"
 
 
 class Served(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trainer.figures import History
 from trainer.quiet import keras
 
 Tokens = npt.NDArray[np.int32]
+Scores = npt.NDArray[np.float32]
 EMBEDDING_DIM = 64
 HIDDEN_UNITS = 6
 BATCH_ROWS = 64
@@ -26,17 +28,6 @@ class Encoded:
 
     rows: Sequence[Tokens]
     labels: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class History:
-    """One figure an epoch, in order; `best_epoch` counts from 1 and is the one whose weights were kept."""
-
-    loss: list[float]
-    accuracy: list[float]
-    validation_loss: list[float]
-    validation_accuracy: list[float]
-    best_epoch: int
 
 
 def build(vocabulary_size: int, learning_rate: float = 1e-3) -> Any:
@@ -125,11 +116,12 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships 
         self.on_batch(self.epoch)
 
 
-def predict(model: Any, rows: Sequence[Tokens]) -> npt.NDArray[np.float32]:
-    """Keras' own scores, one for each row, in their order."""
+def predict(call: Callable[[Tokens], Any], rows: Sequence[Tokens]) -> Scores:
+    """Scores [n] of rows, in their order, from a Keras model or anything else that takes tokens [n, length] and gives
+    scores [n, 1]."""
     scores = np.empty(len(rows), np.float32)
-    order = np.argsort([len(row) for row in rows], kind="stable")
+    order = np.argsort([len(row) for row in rows], kind="stable")  # rows of like length share a call
     for at in range(0, len(order), PREDICT_ROWS):
         chosen = order[at : at + PREDICT_ROWS]
-        scores[chosen] = np.asarray(model(pad([rows[row] for row in chosen])))[:, 0]
+        scores[chosen] = np.asarray(call(pad([rows[row] for row in chosen])))[:, 0]
     return scores

@@ -26,7 +26,7 @@ def build(texts: Iterable[str], size: int = DEFAULT_SIZE) -> Vocabulary:
         if characters >= SAMPLE_CHARACTERS:
             break
     encoder = _search(characters, size).build_from_corpus(sample, target_vocab_size=size)
-    return Vocabulary(encoder.subwords)
+    return Vocabulary(subword for subword in encoder.subwords if "\n" not in subword)
 
 
 def _search(characters: int, size: int) -> Any:

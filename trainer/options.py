@@ -1,0 +1,36 @@
+"""What the commands can be told. Imports no TensorFlow, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+Choice = Literal["auto", "tfds", "package"]
+Count = Annotated[int, Parameter(validator=Number(gte=1))]
+Models = Annotated[Path, Parameter(name=["--models", "--models-dir"], help="Folder with one folder for each model.")]
+Name = Annotated[str, Parameter(help="The model's name: its folder in --models.")]
+
+PLAIN = Parameter(negative=())
+"""For the whole app: no `--no-…` and `--empty-…` twins, which nothing here needs."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train. The defaults give the model that the README shows."""
+
+    seed: Annotated[int, Parameter(help="Same seed, data and machine: same model.", validator=Number(gte=0))] = 0
+    epochs: Annotated[Count, Parameter(help="At most so many; it stops when validation gets no better.")] = 10
+    vocabulary_size: Annotated[int, Parameter(help="About so many token ids.", validator=Number(gte=300))] = 2**13
+    max_tokens: Annotated[Count, Parameter(help="Tokens after which a review is cut.")] = 4096
+    data: Annotated[
+        Choice, Parameter(help="auto: tensorflow_datasets' imdb_reviews if it can be had, else the package's reviews.")
+    ] = "auto"
+    data_dir: Annotated[Path | None, Parameter(help="Where tensorflow_datasets keeps its data.")] = None
+    limit: Annotated[
+        Count | None,
+        Parameter(help="Train on so many reviews only, for a trial; such a model is exported however good it is."),
+    ] = None

@@ -1,0 +1,146 @@
+"""The whole of `inferry-trainer train`: reviews to vocabulary to model to an exported version with its report."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer import data, evaluation, report, vocabulary
+from trainer import model as keras_model
+from trainer.card import Card
+from trainer.errors import BelowStandard
+from trainer.export import Served, export
+from trainer.figures import Data, Figures, History, Sentence, libraries
+from trainer.layout import FIGURES_FILE, KERAS_FILE, REPORT_FILE
+from trainer.options import Training
+from trainer.quiet import keras, tf
+from trainer.steps import Steps
+from worker.text import SubwordEncoder, Vocabulary
+
+EXAMPLES = (
+    ("That movie i saw the other day was fantabulous", "positive"),
+    ("That movie i saw the other day was fantastic", "positive"),
+    ("That movie i saw the other day was aweful", "negative"),
+)
+"""The sentences a model has to get right."""
+LEAST_ACCURACY = 0.87
+"""What a model reaches on the test part, at the card's threshold, or it is not exported."""
+
+
+def train(base_path: Path, options: Training, steps: Steps) -> tuple[Path, Figures]:
+    """Trains a model and exports it as the next version in `base_path`; returns the version's folder and its figures.
+
+    The same options on the same machine give the same model.
+    Raises BelowStandard, and exports nothing, when the model misses `LEAST_ACCURACY` or gets a sentence wrong."""
+    keras.utils.set_random_seed(options.seed)
+    tf.config.experimental.enable_op_determinism()
+
+    with steps.step("Reading the reviews"):
+        reviews = data.load(options.data, options.data_dir)
+        reviews = replace(reviews, train=reviews.train[: options.limit])
+    steps.say(f"Trained on {reviews.source}.")
+    with steps.step("Building the vocabulary"):
+        words = vocabulary.build((example.text for example in reviews.train), options.vocabulary_size)
+        card = Card.of(words, max_tokens=options.max_tokens)
+    with steps.step("Encoding"):
+        parts = [encode(part, words, card) for part in (reviews.train, reviews.validation, reviews.test)]
+    model = keras_model.build(words.size)
+    with steps.fitting(options.epochs, len(keras_model.Batches(parts[0], 0))) as on_batch:
+        history = keras_model.fit(
+            model, parts[0], parts[1], epochs=options.epochs, seed=options.seed, on_batch=on_batch
+        )
+    with steps.step("Testing and drawing the report"):
+        trained = Trained(model, words, card)
+        figures, test_scores = _figures(trained, reviews, parts, history, options, steps)
+        page = report.html(figures, test_scores, parts[2].labels > 0)
+    if options.limit is None:
+        check(figures)
+    with steps.step("Exporting"):
+        files = {FIGURES_FILE: figures.dump(), REPORT_FILE: page, KERAS_FILE: _keras_file(model)}
+        return export(model, words, base_path, card=card, files=files), figures
+
+
+class Trained:
+    """A fitted model as it will be served."""
+
+    def __init__(self, model: Any, words: Vocabulary, card: Card) -> None:
+        self.model, self.vocabulary, self.card = model, words, card
+        self._served = Served(model, words, card)
+
+    def scores(self, rows: Sequence[keras_model.Tokens]) -> keras_model.Scores:
+        """The exported graph's scores [n]."""
+        return keras_model.predict(lambda tokens: self._served.score(tf.constant(tokens))["score"], rows)
+
+    def sentence(self, text: str, expected: str) -> Sentence:
+        """One example sentence, scored and labelled as the worker would."""
+        pieces = self.vocabulary.pieces(text)
+        score = float(self.scores([np.array([token for token, _ in pieces], np.int32)])[0])
+        label = self.card.labels[score >= self.card.threshold]
+        return Sentence(text, [subword for _, subword in pieces], score, label, expected)
+
+
+def encode(examples: Sequence[data.Example], words: Vocabulary, card: Card) -> keras_model.Encoded:
+    """Reviews as the worker encodes them, cut at the card's limit."""
+    encoder = SubwordEncoder(words, max_tokens=card.max_tokens)
+    rows = [np.frombuffer(encoder.encode(example.text).content, "<i4") for example in examples]
+    return keras_model.Encoded(rows, np.array([example.positive for example in examples], np.float32))
+
+
+def _figures(
+    trained: Trained,
+    reviews: data.Reviews,
+    parts: Sequence[keras_model.Encoded],
+    history: History,
+    options: Training,
+    steps: Steps,
+) -> tuple[Figures, keras_model.Scores]:
+    """What the report tells, and the test part's scores."""
+    _, validation, test = parts
+    scores = trained.scores(test.rows)
+    keras_scores = keras_model.predict(trained.model, test.rows)
+    threshold = trained.card.threshold
+    figures = Figures(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seed=options.seed,
+        epochs=options.epochs,
+        data=Data(reviews.source, reviews.digest, len(reviews.train), len(reviews.validation), len(reviews.test)),
+        vocabulary_size=trained.card.vocabulary_size,
+        vocabulary_digest=trained.card.digest,
+        history=history,
+        test=evaluation.quality(scores, test.labels > 0, threshold),
+        validation=evaluation.quality(trained.scores(validation.rows), validation.labels > 0, threshold),
+        sentences=[trained.sentence(text, expected) for text, expected in EXAMPLES],
+        largest_difference_from_keras=float(np.max(np.abs(scores - keras_scores))),
+        libraries=dict(libraries()),
+        cpu_seconds=dict(steps.cpu_seconds),
+    )
+    return figures, scores
+
+
+def check(figures: Figures) -> None:
+    """Raises BelowStandard with all that is wrong."""
+    wrong = [
+        f"“{sentence.text}” scores {sentence.score:.3f}, which is {sentence.label}, not {sentence.expected}"
+        for sentence in figures.sentences
+        if not sentence.right
+    ]
+    if figures.test.accuracy < LEAST_ACCURACY:
+        wrong.append(
+            f"only {figures.test.accuracy:.2%} of the test part is labelled right, {LEAST_ACCURACY:.0%} is asked"
+        )
+    if wrong:
+        raise BelowStandard(f"the trained model was not exported: {'; '.join(wrong)}. Another --seed may do better")
+
+
+def _keras_file(model: Any) -> bytes:
+    """The Keras model itself, for those who want to go on from it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, KERAS_FILE)
+        model.save(path, include_optimizer=False)
+        return path.read_bytes()
