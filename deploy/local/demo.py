@@ -11,10 +11,10 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn
 
 from deploy.local.broker import JARS
-from deploy.local.demo_report import show
+from deploy.local.demo_report import show, where_next
 from deploy.local.errors import LocalError, ProcessDied
 from deploy.local.jars import ensure_jars
-from deploy.local.models import ensure_model
+from deploy.local.models import MODEL, ensure_model, held_out_texts, report
 from deploy.local.stack import Stack
 from deploy.local.terminal import bars, console, steps
 from deploy.local.trial import Trial
@@ -26,7 +26,6 @@ from producer.push import push
 from producer.results import end_offsets, read_results
 from producer.sending import Summary
 from protos.codecs import ReviewMessage
-from trainer.data import from_package
 
 CALM_REVIEWS = 300
 CALM_RATE = 100.0
@@ -51,7 +50,7 @@ def run(state: Path, models: Path, count: int) -> None:
         with Stack(folder, models=models) as stack:
             with steps(len(Stack.STEPS)) as on_step:
                 stack.start(on_step)
-            _run(stack, reviews)
+            _run(stack, reviews, models)
             with console.status("Stopping the stack"):
                 stack.stop()
     except ProducerError as error:
@@ -60,16 +59,15 @@ def run(state: Path, models: Path, count: int) -> None:
     console.print(f"\nEverything the demo started has been stopped. Its logs are in {stack.logs}.")
 
 
-def _run(stack: Stack, reviews: Sequence[Entry]) -> None:
+def _run(stack: Stack, reviews: Sequence[Entry], models: Path) -> None:
     calm = [_renamed(review, "calm") for review in reviews[:CALM_REVIEWS]]
     examples = [entry(ReviewMessage(f"example-{number}", text)) for number, text in enumerate(EXAMPLES)]
-    show(
-        _trial(stack, reviews, "Reviews at full speed", rate=None),
-        _trial(stack, calm, f"Reviews at {CALM_RATE:g} a second", rate=CALM_RATE),
-        _trial(stack, examples, "Example sentences", rate=None),
-        {example.text for example in from_package().test},
-        stack.where,
-    )
+    burst_trial = _trial(stack, reviews, "Reviews at full speed", rate=None)
+    calm_trial = _trial(stack, calm, f"Reviews at {CALM_RATE:g} a second", rate=CALM_RATE)
+    examples_trial = _trial(stack, examples, "Example sentences", rate=None)
+    version = models / MODEL / str(burst_trial.model_version)
+    show(burst_trial, calm_trial, examples_trial, held_out_texts(version))
+    where_next(stack.where, report(version))
 
 
 def _trial(stack: Stack, reviews: Sequence[Entry], title: str, rate: float | None) -> Trial:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Set
+from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
@@ -20,15 +21,20 @@ OTHER_COLUMNS = 40
 PERCENTILES = (50, 95, 99)
 
 
-def show(burst: Trial, calm: Trial, examples: Trial, held_out: Set[str], where: Description) -> None:
-    """A sample of the results, the figures, and where to look next. `held_out`: texts the model was not trained on."""
+def show(burst: Trial, calm: Trial, examples: Trial, held_out: Set[str]) -> None:
+    """A sample of the results and the figures. `held_out`: texts the model was not trained on."""
     console.print(_sample(burst, examples))
     console.print()
     console.print(_figures(burst, calm, held_out))
     console.print("Latencies run from handing a review to the producer to having its result.\n", style="dim")
-    metrics = f"The worker's own figures were at {where.metrics} while it ran." if where.metrics else ""
+
+
+def where_next(where: Description, report: Path | None) -> None:
+    """What to look at and to try."""
     console.print(
-        f"{metrics}\nmake up keeps a stack running and prints its addresses. Then, to push a review of your own:\n"
+        f"The worker's own figures were at {where.metrics} while it ran.\n"
+        + (f"How the model was trained, and how good it is: {report}\n" if report else "")
+        + "make up keeps a stack running and prints its addresses. Then, to push a review of your own:\n"
         '  .venv/bin/inferry-producer push --text "That movie i saw the other day was fantabulous"\n'
         "  .venv/bin/inferry-producer results --follow",
         markup=False,
@@ -63,10 +69,11 @@ def _figures(burst: Trial, calm: Trial, held_out: Set[str]) -> Table:
     )
     table.add_row("model", f"{model.model_name} version {model.model_version}")
     table.add_row("reviews pushed", f"{len(burst.sent_at):,}, each answered")
-    table.add_row("accuracy, all of them", f"{_share(burst.accuracy())} (most were used in training)")
-    table.add_row(
-        "accuracy, held out", f"{_share(unseen)} (the model never saw these)" if unseen.known else "none pushed"
-    )
+    if unseen.known:
+        table.add_row("accuracy, all of them", f"{_share(burst.accuracy())} (most were used in training)")
+        table.add_row("accuracy, held out", f"{_share(unseen)} (the model never saw these)")
+    else:
+        table.add_row("accuracy", f"{_share(burst.accuracy())} (some may have been used in training)")
     table.add_row("throughput", f"{burst.per_second():,.0f} reviews/s, first push to last result")
     table.add_row("latency, pushed at once", _latencies(burst))
     table.add_row("latency, no backlog", _latencies(calm))

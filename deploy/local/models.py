@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
+
 from deploy.local.errors import ProcessDied
+from trainer.data import from_package
+from trainer.layout import EXTRA, FIGURES_FILE, REPORT_FILE
 
 MODEL = "sentiment_classifier"
 MODELS = Path("models")
@@ -32,3 +36,31 @@ def ensure_model(models: Path = MODELS, model: str = MODEL) -> bool:
     if done.returncode != 0:
         raise ProcessDied(f"The trainer ended with exit code {done.returncode}; what it printed above says why.")
     return True
+
+
+class _Data(msgspec.Struct):
+    digest: str
+
+
+class _Figures(msgspec.Struct):
+    """As much of the trainer's figures as is needed here."""
+
+    data: _Data
+
+
+def held_out_texts(folder: Path) -> frozenset[str]:
+    """The bundled reviews that the version in `folder` was neither trained nor tuned on: the test part of its split.
+
+    Empty where the version does not say that it was trained on just these reviews; then nothing is known."""
+    try:
+        figures = msgspec.json.decode((folder / EXTRA / FIGURES_FILE).read_bytes(), type=_Figures)
+    except (OSError, msgspec.DecodeError):
+        return frozenset()
+    bundled = from_package()
+    return frozenset(example.text for example in bundled.test) if bundled.digest == figures.data.digest else frozenset()
+
+
+def report(folder: Path) -> Path | None:
+    """The training report of the version in `folder`, where it has one."""
+    page = folder / EXTRA / REPORT_FILE
+    return page if page.is_file() else None

@@ -45,6 +45,11 @@ class Trial:
         """Whether every review is answered."""
         return len(self.answers) == len(self._ids)
 
+    @property
+    def model_version(self) -> int:
+        """The newest version that answered; 0 before the first."""
+        return max((answer.result.model_version for answer in self.answers.values()), default=0)
+
     def take(self, result: ResultMessage, received_at: float) -> None:
         """Notes a result if it answers one of these reviews for the first time."""
         if result.review_id in self._ids and result.review_id not in self.answers:
