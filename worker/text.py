@@ -42,6 +42,19 @@ def well_formed(text: str) -> str:
     return text
 
 
+def packer(dtype: DType) -> Callable[[Sequence[int]], bytes]:
+    """Writes ids as this dtype, little-endian. Raises ValueError for a dtype that holds no ids."""
+    if dtype not in _INTEGERS:
+        raise ValueError(f"ids are sent as DT_INT32 or DT_INT64, not as {dtype}")
+    integer = _INTEGERS[dtype]
+    return lambda ids: pack(f"<{len(ids)}{integer}", *ids)
+
+
+def padded(rows: Sequence[Row], padding: bytes) -> bytes:
+    """The rows' contents one after the other, each brought to the length of `padding` by its end."""
+    return b"".join([row.content + padding[len(row.content) :] for row in rows])
+
+
 class Vocabulary:
     """Subwords and their ids. Empty subwords are dropped, as tfds does; an underscore at the end of one means a space.
 
@@ -216,7 +229,7 @@ class SubwordEncoder:
     ) -> None:
         self._vocabulary = vocabulary
         self._dtype = dtype
-        self._integer = _INTEGERS[dtype]
+        self._pack = packer(dtype)
         self._width = len(self._pack([0]))
         self._padding = self._pack([padding_id])
         self._length = length
@@ -246,9 +259,7 @@ class SubwordEncoder:
     def tensor(self, rows: Sequence[Row], longest: int) -> Tensor:
         """See ports.Encoder: shape (rows, `length` or else `longest`)."""
         length = longest if self._length is None else self._length
-        padding = self._padding * length
-        content = b"".join([row.content + padding[len(row.content) :] for row in rows])
-        return Tensor(self._dtype, (len(rows), length), content)
+        return Tensor(self._dtype, (len(rows), length), padded(rows, self._padding * length))
 
     def _parts(self, text: str) -> list[bytes]:
         pieces = text.split(" ")
@@ -290,9 +301,6 @@ class SubwordEncoder:
         if chunk[-1] == " " and _is_word(chunk[0]):
             token = f"{token[:-1]}_"
         return self._pack(self._vocabulary.token_ids(token))
-
-    def _pack(self, ids: Sequence[int]) -> bytes:
-        return pack(f"<{len(ids)}{self._integer}", *ids)
 
 
 def _is_word(character: str) -> bool:
