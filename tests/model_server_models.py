@@ -61,11 +61,13 @@ def save_mixed(base_path: Path, version: int) -> None:
 
 
 def save_waiter(base_path: Path, version: int) -> None:
-    """`gate` string [] → `version` int32 []: answers once the files `<gate>0` and `<gate>1` exist."""
+    """`gate` string [] → `version` int32 []: writes the file `<gate>-entered`, and answers once `<gate>0` and
+    `<gate>1` exist."""
     module = tf.Module()
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string, name="gate")])
     def wait(gate: Any) -> Any:
+        tf.io.write_file(gate + "-entered", "")
         turn = tf.constant(0)
         while tf.size(tf.io.matching_files(gate + tf.strings.as_string(turn % 2))) == 0:
             turn += 1

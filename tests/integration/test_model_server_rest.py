@@ -1,11 +1,9 @@
-"""The model server over HTTP: the tutorial's curl and `requests` client, and TensorFlow Serving's JSON and errors."""
+"""The model server over HTTP: TensorFlow Serving's JSON and errors."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -44,27 +42,6 @@ def mixed_url(server: ServerHandle) -> str:
 
 def post(url: str, body: object) -> requests.Response:
     return requests.post(url, data=body if isinstance(body, (str, bytes)) else json.dumps(body), timeout=60)
-
-
-def test_the_tutorials_python_client(url: str) -> None:
-    def make_prediction(instances: list[int]) -> list[list[float]]:
-        data = json.dumps({"signature_name": "serving_default", "instances": [instances]})
-        reply = requests.post(f"{url}:predict", data=data, headers={"content-type": "application/json"}, timeout=60)
-        predictions: list[list[float]] = json.loads(reply.text)["predictions"]
-        return predictions
-
-    (scores,) = make_prediction([444, 27, 131])
-    assert scores == [pytest.approx(1700000000.602, rel=1e-6)]
-
-
-def test_the_tutorials_curl(mixed_url: str) -> None:
-    curl = shutil.which("curl")
-    if curl is None:
-        pytest.skip("curl is not installed; the same request goes through requests in this file")
-    body = '{"signature_name": "raw", "instances": ["five!", "six..."]}'
-    command = [curl, "--silent", "--fail", "--max-time", "60", "-d", body, "-X", "POST", f"{mixed_url}:predict"]
-    reply = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(reply.stdout) == {"predictions": [5, 6]}
 
 
 def test_rows_are_laid_out_as_tensorflow_serving_does(mixed_url: str) -> None:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +130,7 @@ def test_a_request_under_way_finishes_on_its_version_before_that_is_unloaded(tmp
         model_service_stub(server) as service,
     ):
         under_way = stub.Predict.future(request(NAME, gate=str(gate)))
+        eventually(Path(f"{gate}-entered").exists, "the request runs")
         save_waiter(base, 2)
         eventually(lambda: states(service, NAME) == {2: "AVAILABLE", 1: "UNLOADING"}, "version 1 waits to be unloaded")
         late = with_version(request(NAME, gate=str(gate)), 1)
@@ -209,6 +209,23 @@ def test_a_configuration_file_with_labels_that_is_polled(base: Path) -> None:
         eventually(lambda: stub.Predict(ask).model_spec.version.value == 2, "the label moved")
 
 
+def test_it_waits_for_a_first_version_and_can_be_stopped_meanwhile(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "deploy.local.model_server", f"--port={port}", f"--model_base_path={tmp_path}/m"]
+    command += ["--file_system_poll_wait_seconds=0.2"]
+    for there in (False, True):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            waits = f"model server: waiting: cannot read {tmp_path}/m, the base path of default: No such file or directory\n"
+            assert process.stderr.readline() == waits
+            if there:
+                save_scorer(tmp_path / "m", 4)
+                assert process.stdout.readline().endswith("serves default version 4\n")
+            process.terminate()
+            assert process.wait(60) == 0
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "deploy.local.model_server", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -227,6 +244,9 @@ def test_a_port_that_is_taken_is_one_sentence_and_a_code(base: Path) -> None:
 
 
 def test_what_cannot_be_started_is_one_sentence_and_a_code(base: Path) -> None:
+    assert run("--help").returncode == 0
+    unknown = run("--no_such_flag=1")
+    assert (unknown.returncode, "Unknown option" in unknown.stderr) == (2, True)
     (port,) = free_ports(1)
     nothing = run(f"--port={port}")
     words = "model server: give --model_base_path or --model_config_file.\n"
@@ -245,21 +265,31 @@ def test_what_cannot_be_started_is_one_sentence_and_a_code(base: Path) -> None:
 def test_sigterm_lets_a_request_under_way_finish(tmp_path: Path) -> None:
     base, gate = tmp_path / "waiter", tmp_path / "gate"
     save_waiter(base, 1)
-    with running_model_server(base) as server, prediction_stub(server) as stub, ThreadPoolExecutor(1) as pool:
+    with running_model_server(base) as server, prediction_stub(server) as stub:
         under_way = stub.Predict.future(request(NAME, gate=str(gate)))
-        eventually(lambda: not refuses_connections(server.grpc_target), "the server listens")
-        stopping = pool.submit(server.stop)
+        eventually(Path(f"{gate}-entered").exists, "the request runs")
+        server.process.terminate()
         eventually(lambda: refuses_connections(server.grpc_target), "the server takes no more connections")
         for turn in "01":
             Path(f"{gate}{turn}").touch()
         assert list(under_way.result().outputs["version"].int_val) == [1]
-        assert stopping.result() == 0
+        assert server.process.wait(60) == 0
+
+
+def test_sigterm_does_not_wait_for_ever(tmp_path: Path) -> None:
+    save_waiter(tmp_path / "waiter", 1)
+    with running_model_server(tmp_path / "waiter") as server, prediction_stub(server) as stub:
+        under_way = stub.Predict.future(request(NAME, gate=str(tmp_path / "gate")))
+        eventually((tmp_path / "gate-entered").exists, "the request runs")
+        server.process.terminate()
+        assert server.process.wait(60) == 0
+        assert under_way.exception().code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
 
 
 def refuses_connections(target: str) -> bool:
     host, port = target.split(":")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
-    except ConnectionRefusedError:
+    except OSError:
         return True
     return False

@@ -6,10 +6,10 @@ Exit codes: see `exits`.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
-import threading
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -19,6 +19,7 @@ from deploy.local.model_server.flags import Flags
 from deploy.local.model_server.runtime import prepare, quiet_stderr
 
 _GRACE_SECONDS = 5.0
+_STOP = {signal.SIGTERM, signal.SIGINT}
 _log = logging.getLogger(__name__)
 
 app = App(
@@ -35,18 +36,18 @@ app = App(
 def serve(flags: Annotated[Flags, Parameter(name="*")] = Flags()) -> int:  # noqa: B008  # frozen
     """Serves until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="model server: %(message)s")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    # Blocked before the first thread starts, so that no thread of gRPC or TensorFlow takes the signal: a handler in Python
+    # runs only once the main thread wakes, and nothing would wake it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
     try:
-        _serve(flags, stop)
+        _serve(flags)
     except StartError as error:
         print(f"model server: {error}", file=sys.stderr)
         return error.code
     return Exit.STOPPED
 
 
-def _serve(flags: Flags, stop: threading.Event) -> None:
+def _serve(flags: Flags) -> None:
     _check(flags)
     prepare()
     with quiet_stderr():
@@ -55,13 +56,17 @@ def _serve(flags: Flags, stop: threading.Event) -> None:
         _log.info("--enable_batching and --batching_parameters_file are ignored: requests run as they come")
     server = Serving(flags)
     try:
-        server.load(keep_waiting=lambda: not stop.is_set())
-        if not stop.is_set():
+        server.load(keep_waiting=lambda: not _told_to_stop())
+        if not _told_to_stop():
             server.listen()
             print(_ready(flags, server.catalogue.available()), flush=True)
-            stop.wait()
+            signal.sigwait(_STOP)
     finally:
         server.close(_GRACE_SECONDS)
+
+
+def _told_to_stop() -> bool:
+    return bool(signal.sigpending() & _STOP)
 
 
 def _check(flags: Flags) -> None:
@@ -96,7 +101,10 @@ def _ready(flags: Flags, available: dict[str, list[int]]) -> str:
 
 def main() -> None:
     """The program."""
-    sys.exit(app())
+    code = app() or Exit.STOPPED  # --help returns nothing
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # sys.exit would wait for the thread of a request that outlasts the grace period
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from tensorflow.python.framework import dtypes
 
 from deploy.local.model_server.json_text import Writer, decimal
 from deploy.local.model_server.status import invalid_argument
-from deploy.local.model_server.tensors import Array, dtype_name
+from deploy.local.model_server.tensors import Array, as_array, dtype_name
 
 
 def predictions_body(outputs: Mapping[str, Array]) -> bytes:
@@ -66,14 +66,14 @@ def outputs_body(outputs: Mapping[str, Array]) -> bytes:
 def _write_named(writer: Writer, values: Mapping[str, Array]) -> None:
     """Writes one output's values; an output whose name ends with `_bytes` has its strings in base64."""
     ((name, array),) = values.items()
-    _write_array(writer, np.asarray(array), as_bytes=name.endswith("_bytes"))
+    _write_array(writer, as_array(array), as_bytes=name.endswith("_bytes"))
 
 
 def _write_array(writer: Writer, array: Array, *, as_bytes: bool) -> None:
     if array.ndim:
         with writer.items():
             for item in array:
-                _write_array(writer, np.asarray(item), as_bytes=as_bytes)
+                _write_array(writer, as_array(item), as_bytes=as_bytes)
         return
     value = array.item()
     if isinstance(value, bytes):

@@ -44,7 +44,10 @@ def dtype_name(dtype: int) -> str:
 
 
 def as_array(value: object) -> Array:
-    """What a session returns as an array: a string without dimensions comes as bytes, a number as a numpy scalar."""
+    """An array of what a session or an index may give: bytes for a string without dimensions, a numpy scalar for a number.
+
+    Strings stay objects: numpy's own string type drops zero bytes at the end.
+    """
     return np.asarray(value, dtype=object if isinstance(value, bytes) else None)
 
 
