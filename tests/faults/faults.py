@@ -1,0 +1,300 @@
+"""The faults of a random run, each a function that strikes, lasts a while, and leaves all well again.
+
+Three lanes run beside each other: faults of workers, of Kafka and the way to it, of the model server and the way to it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random
+
+from kafka import KafkaConsumer
+
+from tests.faults.faulty_server import Mood
+from tests.faults.proxy import Mode, Proxy
+from tests.faults.slots import SETTINGS, Slot
+from tests.faults.worker_with_faults import STEPS
+from tests.faults.world import GROUP, World
+from tests.harness import wait_for
+from worker.errors import ExitCode
+
+Strike = Callable[[World, Random], bool]
+"""Whether it struck: a fault may wait for a step that does not come."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault."""
+
+    name: str
+    strike: Strike
+
+
+WORKER: list[Fault] = []
+KAFKA: list[Fault] = []
+SERVING: list[Fault] = []
+LANES = {"workers": WORKER, "kafka": KAFKA, "serving": SERVING}
+
+
+def fault(lane: list[Fault], name: str) -> Callable[[Strike], Strike]:
+    """Adds the function to a lane."""
+
+    def add(strike: Strike) -> Strike:
+        lane.append(Fault(name, strike))
+        return strike
+
+    return add
+
+
+def all_faults() -> list[Fault]:
+    return [*WORKER, *KAFKA, *SERVING]
+
+
+# --- workers ---------------------------------------------------------------------------------------------------------
+
+
+def _kill_after(step: str) -> Strike:
+    def strike(world: World, random: Random) -> bool:
+        slot = random.choice(world.slots)
+        before = slot.process
+        if step == "init":  # passed at a start, or after a failed delivery
+            slot.arm(step, 1)
+            before.kill()
+            return slot.strike(step, 1, within_seconds=30)
+        return slot.strike(step, random.randint(1, 4))
+
+    return strike
+
+
+WORKER.extend(Fault(f"SIGKILL after {step}", _kill_after(step)) for step in STEPS)
+
+
+@fault(WORKER, "SIGKILL at any time")
+def _kill(world: World, random: Random) -> bool:
+    slot = random.choice(world.slots)
+    time.sleep(random.random())
+    slot.process.kill()
+    return True
+
+
+def _pause(slot: Slot, seconds: float) -> bool:
+    process = slot.process
+    process.pause()
+    time.sleep(seconds)
+    process.resume()
+    return True
+
+
+@fault(WORKER, "SIGSTOP shorter than the session timeout")
+def _pause_short(world: World, random: Random) -> bool:
+    return _pause(random.choice(world.slots), random.uniform(0.5, 4))
+
+
+@fault(WORKER, "SIGSTOP longer than the session timeout")
+def _pause_long(world: World, random: Random) -> bool:
+    return _pause(random.choice(world.slots), SETTINGS["session_timeout_seconds"] + random.uniform(1.5, 4))
+
+
+@fault(WORKER, "SIGSTOP of all workers")
+def _pause_all(world: World, random: Random) -> bool:
+    processes = [slot.process for slot in world.slots]
+    for process in processes:
+        process.pause()
+    time.sleep(random.choice((2, SETTINGS["session_timeout_seconds"] + 2)))
+    for process in processes:
+        process.resume()
+    return True
+
+
+@fault(WORKER, "SIGTERM")
+def _terminate(world: World, random: Random) -> bool:
+    return _end(random.choice(world.slots), None)
+
+
+@fault(WORKER, "SIGTERM twice")
+def _terminate_twice(world: World, random: Random) -> bool:
+    return _end(random.choice(world.slots), random.uniform(0, 0.3))
+
+
+def _end(slot: Slot, again_after_seconds: float | None) -> bool:
+    process = slot.process
+    process.terminate()
+    if again_after_seconds is not None:
+        time.sleep(again_after_seconds)
+        process.terminate()
+    wait_for(lambda: process.exit_code is not None, 60, f"the end of {slot.name}")
+    return True
+
+
+@fault(WORKER, "transaction timed out before its commit")
+def _late_commit(world: World, random: Random) -> bool:
+    seconds = SETTINGS["transaction_timeout_seconds"] + 2.5
+    struck = random.choice(world.slots).strike(random.choice(("flush", "offsets")), 1, str(seconds))
+    time.sleep(seconds if struck else 0)
+    return struck
+
+
+@fault(WORKER, "no poll beyond the poll interval")
+def _late_poll(world: World, random: Random) -> bool:
+    seconds = SETTINGS["max_poll_interval_seconds"] + 3
+    struck = random.choice(world.slots).strike("poll", 1, str(seconds))
+    time.sleep(seconds if struck else 0)
+    return struck
+
+
+@fault(WORKER, "delivery held up beyond the poll interval")
+def _late_delivery(world: World, random: Random) -> bool:
+    seconds = SETTINGS["max_poll_interval_seconds"] + 2
+    struck = random.choice(world.slots).strike("predict", 1, str(seconds))
+    time.sleep(seconds if struck else 0)
+    return struck
+
+
+@fault(WORKER, "two workers with one transactional id")
+def _same_id(world: World, random: Random) -> bool:
+    victim, intruder = random.choice(world.slots), world.spares[0]
+    for slot in (victim, intruder):
+        slot.allowed.add(ExitCode.FENCED)
+    intruder.start({"transactional_id": f"faults.{victim.name}"})
+    time.sleep(random.uniform(6, 9))
+    intruder.stop()
+    return True
+
+
+@fault(WORKER, "a worker joins and leaves")
+def _join_and_leave(world: World, random: Random) -> bool:
+    spare = world.spares[0]
+    spare.start()
+    time.sleep(random.uniform(4, 7))
+    if random.random() < 0.5:
+        spare.process.kill()
+        time.sleep(2)
+    spare.stop()
+    return True
+
+
+@fault(WORKER, "rebalance storm")
+def _storm(world: World, random: Random) -> bool:
+    """Members that join, take partitions, commit nothing and leave, one after another."""
+    for _ in range(random.randint(3, 6)):
+        member = KafkaConsumer(
+            world.topics.reviews,
+            bootstrap_servers=world.broker.bootstrap,
+            group_id=GROUP,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=6_000,
+            heartbeat_interval_ms=1_000,
+        )
+        with suppress(Exception):  # whatever else is broken meanwhile
+            member.poll(int(random.uniform(100, 900)))
+        member.close(autocommit=False, timeout_ms=2_000)
+    return True
+
+
+# --- Kafka -----------------------------------------------------------------------------------------------------------
+
+
+@fault(KAFKA, "broker SIGTERM and restart")
+def _broker_terminated(world: World, random: Random) -> bool:
+    with world.broker_lock:
+        world.broker.stop()
+        time.sleep(random.uniform(0, 3))
+        world.broker.start()
+    return True
+
+
+@fault(KAFKA, "broker SIGKILL and restart")
+def _broker_killed(world: World, random: Random) -> bool:
+    with world.broker_lock:
+        world.broker.kill()
+        time.sleep(random.uniform(0, 3))
+        world.broker.start()
+    return True
+
+
+@fault(KAFKA, "broker SIGSTOP")
+def _broker_paused(world: World, random: Random) -> bool:
+    with world.broker_lock:
+        world.broker.pause()
+        time.sleep(random.uniform(1, 8))
+        world.broker.resume()
+    return True
+
+
+def _on_the_way(ways: Callable[[World], list[Proxy]], mode: Mode | None, longest_seconds: float) -> Strike:
+    """A fault of the proxies to one worker or to all; None: the open connections are cut once."""
+
+    def strike(world: World, random: Random) -> bool:
+        proxies = ways(world)
+        chosen = proxies if random.random() < 0.4 else [random.choice(proxies)]
+        for proxy in chosen:
+            proxy.cut() if mode is None else setattr(proxy, "mode", mode)
+        if mode is not None:
+            time.sleep(random.uniform(longest_seconds / 4, longest_seconds))
+            for proxy in chosen:
+                proxy.mode = Mode.OPEN
+        return True
+
+    return strike
+
+
+def _to_kafka(world: World) -> list[Proxy]:
+    return [slot.kafka for slot in world.slots]
+
+
+def _to_serving(world: World) -> list[Proxy]:
+    return [slot.serving for slot in world.slots]
+
+
+WAYS: list[tuple[str, Mode | None, float]] = [
+    ("cut", None, 0),
+    ("refused", Mode.REFUSE, 6),
+    ("black hole out", Mode.HOLE_UP, 9),
+    ("black hole in", Mode.HOLE_DOWN, 9),
+    ("delayed", Mode.DELAY, 6),
+    ("dripping", Mode.DRIP, 6),
+]
+for _name, _mode, _seconds in WAYS:
+    KAFKA.append(Fault(f"connection to the broker: {_name}", _on_the_way(_to_kafka, _mode, _seconds)))
+    SERVING.append(Fault(f"connection to the model server: {_name}", _on_the_way(_to_serving, _mode, _seconds)))
+
+
+# --- the model server ------------------------------------------------------------------------------------------------
+
+
+def _mood(mood: Mood, longest_seconds: float) -> Strike:
+    def strike(world: World, random: Random) -> bool:
+        world.server.mood = mood
+        time.sleep(random.uniform(longest_seconds / 3, longest_seconds))
+        world.server.mood = Mood.WELL
+        return True
+
+    return strike
+
+
+SERVING.extend(
+    Fault(f"model server answers: {mood}", _mood(mood, 4)) for mood in Mood if mood not in (Mood.WELL, Mood.HUNG)
+)
+SERVING.append(Fault("model server hung", _mood(Mood.HUNG, 6)))
+SERVING.append(
+    Fault("model server hung beyond the poll interval", _mood(Mood.HUNG, 3 * SETTINGS["max_poll_interval_seconds"] + 6))
+)
+
+
+@fault(SERVING, "model server SIGKILL and restart")
+def _server_killed(world: World, random: Random) -> bool:
+    world.kill_model_server()
+    time.sleep(random.uniform(0, 2))
+    world.start_model_server()
+    return True
+
+
+@fault(SERVING, "model version swapped")
+def _swapped(world: World, random: Random) -> bool:
+    world.history.note("version", newest=world.models.swap())
+    time.sleep(random.uniform(1, 3))
+    return True
