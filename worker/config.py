@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     )
 
     # Windows and batches
-    window_records: Count = Field(1024, description="Records in one window: one poll, one transaction.")
+    window_records: Count = Field(512, description="Records in one window: one poll, one transaction.")
     max_windows: Count = Field(4, description="Windows between poll and commit.")
     batch_rows: Count = Field(128, description="Reviews in one Predict call at most.")
     batch_tokens: Count = Field(
@@ -151,7 +151,7 @@ class Settings(BaseSettings):
         0, ge=0, description="Wait up to this long for a window to fill. 0: send what is there."
     )
     max_review_bytes: Count = Field(262_144, description="Longest record value that is answered.")
-    fetch_bytes: Count = Field(4_194_304, description="Bytes fetched from one partition at a time.")
+    fetch_bytes: Count = Field(1_048_576, description="Bytes fetched from one partition at a time.")
     cached_words: Count = Field(65_536, description="Words whose encoding is kept.")
     result_format: Literal["json", "protobuf"] = Field("json", description="How results are written.")
     audit_headers: bool = Field(

@@ -136,9 +136,7 @@ class _Delivery:
     def _discard(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            # Only its resources matter now; whatever it still says is about records we will send again.
-            with suppress(Exception):
-                within(CLOSE_SECONDS, lambda: producer.close(timeout=0))
+            _throw_away(producer)
 
 
 class AtLeastOnce(_Delivery):
@@ -219,8 +217,7 @@ class ExactlyOnce(_Delivery):
         try:
             producer.init_transactions()
         except BaseException:
-            with suppress(Exception):
-                within(CLOSE_SECONDS, lambda: producer.close(timeout=0))
+            _throw_away(producer)
             raise
         return producer
 
@@ -266,6 +263,15 @@ class ExactlyOnce(_Delivery):
             self._give_up(error)
         self.settle()
         raise DeliveryFailed(explain(error)) from error
+
+
+def _throw_away(producer: KafkaProducer) -> None:
+    """Ends a producer without sending what it still holds."""
+    # close() with records pending raises and leaves the sending thread alive, which would go on sending them.
+    producer._sender.force_close()
+    # Only its resources matter now; whatever it still says is about records we will send again.
+    with suppress(Exception):
+        within(CLOSE_SECONDS, lambda: producer.close(timeout=0))
 
 
 def _identity(producer: KafkaProducer) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from itertools import count
 from threading import Condition, Event, Thread
 
 import msgspec
@@ -258,13 +259,14 @@ class Pipeline:
     def _predict(self, window: InFlight) -> tuple[Encoded, Predictions]:
         """The window's predictions; encoded anew for another version as often as its version goes away."""
         encoded, calls = window.encoded, window.calls
-        while True:
+        for times in count(1):
             try:
                 return encoded, self._predictor.finish(encoded, calls)
             except ModelGone as gone:
-                served = self._predictor.wait_for_version(gone)
+                served = self._predictor.wait_for_version(gone, times)
                 encoded = self._encode(window.decoded, served)
                 calls = self._predictor.start(encoded)
+        raise AssertionError  # count() does not end
 
     def _answers(
         self, decoded: Decoded, encoded: Encoded, predictions: Predictions

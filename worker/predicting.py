@@ -97,9 +97,14 @@ class Predictor:
                 self._again(encoded, attempt, waiting, rejections, error)
         return Predictions(outputs, rejections)
 
-    def wait_for_version(self, gone: ModelGone) -> ServedModel:
-        """Blocks until some version can be used again. Raises Abandoned."""
-        attempt, why = 0, str(gone)
+    def wait_for_version(self, gone: ModelGone, times: int) -> ServedModel:
+        """Blocks until some version can be used again, the `times`-th time in a row for one window: from the second time
+        on it waits first, since a server that lists a version it does not serve would have us ask without a pause.
+
+        Raises Abandoned."""
+        attempt, why = times - 1, str(gone)
+        if attempt and self._clock.wait(self._abandon, self._backoff.after(attempt, self._jitter)):
+            raise Abandoned
         while True:
             try:
                 served = self._model.refresh()

@@ -49,7 +49,7 @@ def candidates(count: int, slow_count: int) -> list[Candidate]:
 def measure(candidate: Candidate, broker: Broker, server: ServerHandle, folder: Path) -> Measured:
     """Pushes the reviews first, so that the candidate is never short of them, then runs it to the end of the topic."""
     names = create_topics(broker.bootstrap, partitions=3)
-    summary = push(reviews(candidate.reviews), Connection(broker.bootstrap), topic=names[0])
+    summary = push(reviews(candidate.reviews), Connection.find(broker.bootstrap), topic=names[0])
     if summary.failed:
         raise SystemExit(f"{summary.failed} reviews could not be pushed")
     return candidate.run(broker.bootstrap, server, names, folder)
@@ -80,13 +80,14 @@ def main() -> None:
     parser.add_argument("--reviews", type=int, default=100_000)
     parser.add_argument("--blog-reviews", type=int, default=2_000)
     parser.add_argument("--idle", type=int, default=30, help="single reviews sent to an idle worker")
+    parser.add_argument("--models", type=Path, default=MODELS, help="folder of exported models")
     parser.add_argument("--only", default="", help="part of a candidate's name")
     options = parser.parse_args()
-    ensure_model()
+    ensure_model(options.models)
     measured: list[Measured] = []
     with (
         tempfile.TemporaryDirectory() as temporary,
-        running_model_server(MODELS / MODEL) as server,
+        running_model_server(options.models / MODEL) as server,
     ):
         folder = Path(temporary)
         broker = Broker(folder / "kafka")

@@ -14,6 +14,7 @@ from worker.errors import (
     DeadLetterBrake,
     DeliveryFailed,
     InvalidReview,
+    ModelGone,
     ServingRejected,
     ServingUnavailable,
     WorkerError,
@@ -254,3 +255,12 @@ def test_the_worker_holds_while_no_version_is_served() -> None:
     assert states.index("holding") < len(states) - 1 - states[::-1].index("running"), (
         "it says so, and says when it is over"
     )
+
+
+def test_a_server_that_lists_a_version_it_does_not_serve_is_asked_with_pauses() -> None:
+    bench = Bench([record(offset) for offset in range(4)])
+    gone = iter([True] * 20)
+    bench.model.fail = lambda _texts: ModelGone("listed, not served") if next(gone, False) else None
+    bench.pipeline.run()
+    bench.assert_each_once(4)
+    assert len(bench.clock.waits) >= 19
