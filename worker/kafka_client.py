@@ -46,7 +46,8 @@ def connection_options(settings: Settings) -> dict[str, Any]:
 
 def consumer_options(settings: Settings) -> dict[str, Any]:
     """A consumer that commits nothing by itself, reads only what is committed, and never chooses an offset alone."""
-    return connection_options(settings) | NO_METRICS | {
+    return connection_options(settings) | {
+        **NO_METRICS,
         "group_id": settings.group,
         "group_instance_id": settings.instance_id or None,
         "enable_auto_commit": False,
@@ -67,7 +68,8 @@ def consumer_options(settings: Settings) -> dict[str, Any]:
 
 def producer_options(settings: Settings) -> dict[str, Any]:
     """An idempotent producer whose records wait for flush(), so that a window goes out in few, large batches."""
-    return connection_options(settings) | NO_METRICS | {
+    return connection_options(settings) | {
+        **NO_METRICS,
         "acks": "all",
         "enable_idempotence": True,
         "allow_auto_create_topics": False,

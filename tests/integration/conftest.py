@@ -1,0 +1,63 @@
+"""What the worker's integration tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from deploy.local.broker import Broker
+from tests.integration.worker_world import World
+from tests.model_server_fixture import ServerHandle
+from tests.models import TinyModel
+from trainer.card import Card
+from worker.text import Vocabulary
+
+
+class MakeWorld(Protocol):
+    """Makes a world on the shared broker and model server, or on those named."""
+
+    def __call__(
+        self, *, bootstrap: str = "", serving: str = "", partitions: int = 3, output_partitions: int | None = None
+    ) -> World: ...
+
+
+@pytest.fixture
+def make_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeWorld]:
+    worlds: list[World] = []
+
+    def make(
+        *, bootstrap: str = "", serving: str = "", partitions: int = 3, output_partitions: int | None = None
+    ) -> World:
+        folder = tmp_path / f"world-{len(worlds)}"
+        folder.mkdir()
+        broker: Broker | None = None if bootstrap else request.getfixturevalue("broker")
+        server: ServerHandle | None = None if serving else request.getfixturevalue("model_server")
+        made = World(
+            broker.bootstrap if broker else bootstrap,
+            server.grpc_target if server else serving,
+            folder,
+            partitions=partitions,
+            output_partitions=output_partitions,
+        )
+        worlds.append(made)
+        return made
+
+    yield make
+    for world in worlds:
+        world.close()
+
+
+@pytest.fixture
+def world(make_world: MakeWorld) -> World:
+    return make_world()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(model_base_path: Path) -> TinyModel:
+    """What the shared model server serves, to be run without it."""
+    path = model_base_path / "1"
+    vocabulary = Vocabulary.parse((path / "assets.extra" / "vocabulary.subwords").read_bytes())
+    return TinyModel(path, vocabulary, 1, Card.of(vocabulary, threshold=0.6, max_tokens=4096))
