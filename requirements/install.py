@@ -97,6 +97,7 @@ def make_venv() -> Path:
 def pip_install(python: Path, arguments: list[str], total: int) -> None:
     """Runs pip with a bar that counts the packages it has come to. Raises Refused."""
     pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--retries", "2"]
+    pip += ["--no-compile"]  # Python compiles what is imported; compiling all of tensorflow takes a minute
     with LOG.open("a", encoding="utf-8") as log:
         running = subprocess.Popen([*pip, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         lines = list(_shown(running.stdout or (), total, log))
@@ -132,8 +133,9 @@ class Bar(threading.Thread):
         while not self._over.wait(1 if terminal else 20):
             count = min(self.count, self._total)
             filled = 30 * count // self._total
-            bar = f"{'█' * filled}{'░' * (30 - filled)} {count}/{self._total}  {time.monotonic() - started:.0f} s"
-            print(f"\r{self.phase} packages {bar}" if terminal else bar, end="" if terminal else "\n", flush=True)
+            shown = f"{'█' * filled}{'░' * (30 - filled)} {count}/{self._total}" if self.phase == "Fetching" else "…"
+            line = f"{self.phase} packages {shown} {time.monotonic() - started:.0f} s"
+            print(f"\r\x1b[K{line}" if terminal else line, end="" if terminal else "\n", flush=True)
         if terminal:
             print("\r\x1b[K", end="", flush=True)
 
