@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import descriptor
 from google.protobuf.message import Message
 
-from protos.serving import model_status_pb2, prediction_pb2, tensor_pb2
+from protos.serving import model_config_pb2, model_status_pb2, prediction_pb2, tensor_pb2
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own, at import
@@ -19,9 +19,12 @@ with warnings.catch_warnings():
     from tensorflow.core.protobuf import meta_graph_pb2 as official_graph
     from tensorflow_serving.apis import get_model_metadata_pb2 as official_metadata
     from tensorflow_serving.apis import get_model_status_pb2 as official_status
+    from tensorflow_serving.apis import model_management_pb2 as official_management
     from tensorflow_serving.apis import model_pb2 as official_model
     from tensorflow_serving.apis import predict_pb2 as official_predict
     from tensorflow_serving.apis import status_pb2 as official_status_proto
+    from tensorflow_serving.config import file_system_storage_path_source_pb2 as official_storage
+    from tensorflow_serving.config import model_server_config_pb2 as official_config
 
 PAIRS: list[tuple[type[Message], Any]] = [
     (tensor_pb2.TensorProto, official_tensor.TensorProto),
@@ -39,6 +42,20 @@ PAIRS: list[tuple[type[Message], Any]] = [
     (model_status_pb2.GetModelStatusResponse, official_status.GetModelStatusResponse),
     (model_status_pb2.ModelVersionStatus, official_status.ModelVersionStatus),
     (model_status_pb2.StatusProto, official_status_proto.StatusProto),
+    (model_config_pb2.ServableVersionPolicy, official_storage.FileSystemStoragePathSourceConfig.ServableVersionPolicy),
+    (
+        model_config_pb2.ServableVersionPolicy.Latest,
+        official_storage.FileSystemStoragePathSourceConfig.ServableVersionPolicy.Latest,
+    ),
+    (
+        model_config_pb2.ServableVersionPolicy.Specific,
+        official_storage.FileSystemStoragePathSourceConfig.ServableVersionPolicy.Specific,
+    ),
+    (model_config_pb2.ModelConfig, official_config.ModelConfig),
+    (model_config_pb2.ModelConfigList, official_config.ModelConfigList),
+    (model_config_pb2.ModelServerConfig, official_config.ModelServerConfig),
+    (model_config_pb2.ReloadConfigRequest, official_management.ReloadConfigRequest),
+    (model_config_pb2.ReloadConfigResponse, official_management.ReloadConfigResponse),
 ]
 
 
