@@ -140,6 +140,11 @@ SHADOW_ROWS = Metric("inferry_shadow_reviews_total", "counter", "Reviews that a 
 SHADOW_AGREEMENTS = Metric(
     "inferry_shadow_agreements_total", "counter", "Reviews to which the shadow version gave the same label."
 )
+SHADOW_SKIPPED = Metric(
+    "inferry_shadow_skipped_windows_total",
+    "counter",
+    "Windows that the shadow version did not score: it was away or too slow.",
+)
 SHADOW_DIFFERENCE = Metric(
     "inferry_shadow_score_difference",
     "histogram",
@@ -173,6 +178,7 @@ CATALOGUE: tuple[Metric, ...] = (
     BUILD_INFO,
     SHADOW_ROWS,
     SHADOW_AGREEMENTS,
+    SHADOW_SKIPPED,
     SHADOW_DIFFERENCE,
 )
 """Every metric of our own. The scrape also holds prometheus_client's `process_*` (CPU, memory, start time)."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
 from worker.config import Settings
 from worker.encoders import TextEncoder, WordPieceEncoder
 from worker.ports import Clock, Events
@@ -22,6 +26,20 @@ def open_model(settings: Settings, events: Events, clock: Clock) -> GrpcModel:
         model.close()
         raise
     return model
+
+
+def open_shadow(settings: Settings, clock: Clock) -> GrpcModel:
+    """The version that scores in the shadow. Nothing is asked of it yet: it may not be there."""
+    # Its versions, calls and outages must not be counted as the worker's own.
+    silent = cast("Events", _Silent())
+    return GrpcModel(replace(options(settings), version=settings.shadow), build_encoder, silent, clock)
+
+
+class _Silent:
+    """Events that nobody hears."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_arguments, **_named: None
 
 
 def options(settings: Settings) -> ServingOptions:

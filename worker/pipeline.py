@@ -25,6 +25,7 @@ from worker.ports import Call, Clock, Delivery, Events, Model, Source
 from worker.predicting import Abandoned, Predictions, Predictor
 from worker.preparing import Decode, Decoded, Encoded, decode_window, encode_window
 from worker.records import DeadLetter, Labelled, ServedModel, Window
+from worker.shadow import Shadow
 
 POLL_SECONDS = 0.5
 """How long a poll waits for records, and so how soon the reader sees that it should stop."""
@@ -73,6 +74,7 @@ class Pipeline:
         clock: Clock,
         abandon: Event,
         options: Options,
+        shadow: Shadow | None = None,
     ) -> None:
         self._source = source
         self._model = model
@@ -83,6 +85,7 @@ class Pipeline:
         self._events = events
         self._clock = clock
         self._options = options
+        self._shadow = shadow
         self._stop = Event()
         self._abandon = abandon
         self._changed = Condition()
@@ -253,6 +256,8 @@ class Pipeline:
                 return
             self._brake.check(len(results), len(dead_letters))
             self._deliver(window.decoded.window, results, dead_letters)
+            if self._shadow is not None:
+                self._shadow.offer(window.decoded, results)
         except DeliveryFailed as failed:
             self._drop_all(str(failed), rewind=True)
 

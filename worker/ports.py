@@ -167,5 +167,8 @@ class Events(Protocol):
     def shadowed(self, rows: int, agreements: int, score_differences: Sequence[float]) -> None:
         """A shadow version scored the same rows; so many labels agreed."""
 
+    def shadow_skipped(self) -> None:
+        """A window was not scored by the shadow version: it was away, or too slow."""
+
     def state(self, state: str, detail: str = "") -> None:
         """starting, running, holding, draining, stopped."""

@@ -27,10 +27,11 @@ from worker.kafka_bounds import apply_start, until_offsets
 from worker.kafka_client import check_topics, consumer_options, producer_options
 from worker.kafka_delivery import AtLeastOnce, ExactlyOnce
 from worker.kafka_source import KafkaSource, open_consumer
-from worker.model import open_model
+from worker.model import open_model, open_shadow
 from worker.pipeline import Options, Pipeline
 from worker.ports import Clock, Events
 from worker.predicting import Predictor
+from worker.shadow import Shadow
 from worker.telemetry import Telemetry
 
 RETRY_SECONDS = 0.5
@@ -114,6 +115,9 @@ class Service:
         closing.callback(source.close)
         delivery = self._delivery(source, partitions)
         closing.callback(delivery.close)
+        shadow = self._shadow()
+        if shadow is not None:
+            closing.callback(shadow.close)
         predictor = Predictor(
             model,
             events,
@@ -140,6 +144,19 @@ class Service:
                 logits=settings.logits,
                 all_scores=settings.all_scores,
             ),
+            shadow=shadow,
+        )
+
+    def _shadow(self) -> Shadow | None:
+        settings = self._settings
+        if not settings.shadow:
+            return None
+        return Shadow(
+            open_shadow(settings, self._clock),
+            self._events,
+            max_rows=settings.batch_rows,
+            max_padded_tokens=settings.batch_tokens,
+            logits=settings.logits,
         )
 
     def _delivery(self, source: KafkaSource, partitions: dict[str, int]) -> AtLeastOnce | ExactlyOnce:

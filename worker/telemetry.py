@@ -80,6 +80,7 @@ class Telemetry:
         gauge(metrics.BUILD_INFO).labels(_own_version(), platform.python_version()).set(1)
         self._shadow_rows = counter(metrics.SHADOW_ROWS)
         self._shadow_agreements = counter(metrics.SHADOW_AGREEMENTS)
+        self._shadow_skipped = counter(metrics.SHADOW_SKIPPED)
         self._shadow_difference = BulkHistogram(metrics.SHADOW_DIFFERENCE, registry)
         self.state("starting")
 
@@ -215,6 +216,10 @@ class Telemetry:
         self._shadow_rows.inc(rows)
         self._shadow_agreements.inc(agreements)
         self._shadow_difference.observe_all([abs(difference) for difference in score_differences])
+
+    def shadow_skipped(self) -> None:
+        """See ports.Events."""
+        self._shadow_skipped.inc()
 
     def state(self, state: str, detail: str = "") -> None:
         """See ports.Events."""

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from tests.unit.test_pipeline import record
+from worker.errors import ServingUnavailable, WorkerError
+from worker.preparing import Decoded
+from worker.records import Labelled, Review, Window
+from worker.shadow import Shadow
+from worker.testing import FakeModel, RecordingEvents
+
+
+def delivered(texts: Sequence[str], label: str) -> tuple[Decoded, list[Labelled]]:
+    records = [record(n, text) for n, text in enumerate(texts)]
+    reviews = [Review(r.result_id, text) for r, text in zip(records, texts, strict=True)]
+    results = [Labelled(r, r.result_id, label, 0.8, "m", 1, 1, False) for r in records]
+    return Decoded(Window(records, {}), records, reviews, []), results
+
+
+def shadow(model: FakeModel, events: RecordingEvents) -> Shadow:
+    return Shadow(model, events, max_rows=2, max_padded_tokens=100, logits=False)
+
+
+def wait_for(events: RecordingEvents, name: str) -> tuple[object, ...]:
+    for _ in range(400):
+        if found := events.named(name):
+            return found[0]
+        time.sleep(0.01)
+    raise AssertionError(f"no {name}")
+
+
+def test_it_tells_how_often_the_labels_agree_and_how_far_the_scores_differ() -> None:
+    events = RecordingEvents()
+    under_test = shadow(FakeModel(), events)
+    under_test.offer(*delivered(["good", "bad", "good film"], "positive"))
+    rows, agreements, differences = wait_for(events, "shadowed")
+    under_test.close()
+    assert (rows, agreements) == (3, 2)
+    assert sorted(round(d, 6) for d in differences) == [0.1, 0.1, 0.7]  # type: ignore[attr-defined]
+
+
+def test_a_shadow_that_is_away_skips_windows_and_goes_on() -> None:
+    model, events = FakeModel(), RecordingEvents()
+    away: list[WorkerError] = [ServingUnavailable("away")]
+    model.fail = lambda _texts: away.pop() if away else None
+    under_test = shadow(model, events)
+    under_test.offer(*delivered(["good"], "positive"))
+    wait_for(events, "shadow_skipped")
+    under_test.offer(*delivered(["good"], "positive"))
+    assert wait_for(events, "shadowed")[0] == 1
+    under_test.close()
