@@ -27,6 +27,13 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """Whether a dead letter's value had to be left out."""
 
 
+def in_order(results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]) -> list[Labelled | DeadLetter]:
+    """A window's answers in the order of their records, whichever stage they come from."""
+    if not dead_letters:
+        return list(results)
+    return sorted([*results, *dead_letters], key=lambda answer: (answer.record.partition, answer.record.offset))
+
+
 class AnswerWriter:
     """Writes results and dead letters for one set of topics."""
 
@@ -52,11 +59,11 @@ class AnswerWriter:
         self._audit = audit
         self._headers = form.headers
 
-    def write(self, window: Window, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]) -> list[Outgoing]:
-        """Results first, then dead letters, each in the order given."""
+    def write(self, window: Window, answers: Sequence[Labelled | DeadLetter]) -> list[Outgoing]:
+        """One record for each answer, in the order given."""
         return [
-            *(self.result(window, result) for result in results),
-            *(self.dead_letter(window, letter) for letter in dead_letters),
+            self.result(window, answer) if isinstance(answer, Labelled) else self.dead_letter(window, answer)
+            for answer in answers
         ]
 
     def result(self, window: Window, labelled: Labelled) -> Outgoing:

@@ -15,7 +15,7 @@ from kafka import KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
-from worker.answers import AnswerWriter, Outgoing
+from worker.answers import AnswerWriter, Outgoing, in_order
 from worker.errors import DeliveryFailed, Fenced, KafkaUnavailable, WorkerError
 from worker.kafka_client import explain, is_fatal
 from worker.limits import LimitExceeded, within
@@ -86,8 +86,8 @@ class _Delivery:
 
     def deliver(self, window: Window, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]) -> None:
         """See ports.Delivery."""
-        outgoing = self._writer.write(window, results, dead_letters)
-        answers: list[Labelled | DeadLetter] = [*results, *dead_letters]
+        answers = in_order(results, dead_letters)
+        outgoing = self._writer.write(window, answers)
         while True:
             too_large = self._attempt(window, outgoing)
             if not too_large:
