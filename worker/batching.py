@@ -27,7 +27,9 @@ def plan(tokens: Sequence[int], *, max_rows: int, max_padded_tokens: int) -> lis
 
 
 def halve(batch: Batch, tokens: Sequence[int]) -> tuple[Batch, Batch]:
-    """Two batches of half the rows each, for a batch of at least two; `tokens` as given to `plan`."""
+    """Two batches of half the rows each; `tokens` as given to `plan`. Raises ValueError for a batch of one row."""
+    if len(batch.rows) < 2:
+        raise ValueError("only a batch of at least two rows can be halved")
     middle = len(batch.rows) // 2
     return _batch(batch.rows[:middle], tokens), _batch(batch.rows[middle:], tokens)
 

@@ -47,6 +47,12 @@ def well_formed(text: str) -> str:
     return text
 
 
+def has_line_break(subword: str) -> bool:
+    """Whether a vocabulary file cannot hold this subword: tfds writes it, but reads something else back, and then every
+    later subword has another id."""
+    return "\n" in subword or "\r" in subword
+
+
 def packer(dtype: DType) -> Callable[[Sequence[int]], bytes]:
     """Writes ids as this dtype, little-endian. Raises ValueError for a dtype that holds no ids."""
     if dtype not in _INTEGERS:
@@ -63,8 +69,7 @@ def padded(rows: Sequence[Row], padding: bytes) -> bytes:
 class Vocabulary:
     """Subwords and their ids. Empty subwords are dropped, as tfds does; an underscore at the end of one means a space.
 
-    Raises ValueError for a subword with a line break, which the file cannot hold (tfds writes it and reads others back),
-    and for one that is not Unicode text."""
+    Raises ValueError for a subword with a line break, which the file cannot hold, and for one that is not Unicode text."""
 
     def __init__(self, subwords: Iterable[str]) -> None:
         self.subwords = tuple(subword for subword in subwords if subword)
@@ -107,7 +112,7 @@ class Vocabulary:
     def dump(self) -> bytes:
         """The bytes that SubwordTextEncoder.save_to_file writes."""
         for subword in self.subwords:
-            if "\n" in subword:
+            if has_line_break(subword):
                 raise ValueError(f"the subword {subword!r} holds a line break, which a vocabulary file cannot")
         return HEADER + "".join(f"'{subword}'\n" for subword in self.subwords).encode()
 
