@@ -14,8 +14,10 @@ from cyclopts import App, Parameter
 from rich.text import Text
 
 from trainer.errors import ExitCode, TrainerError
-from trainer.options import PLAIN, Models, Name, Training
+from trainer.options import PLAIN, Config, Count, DataChoice, DataDir, Models, Name, Training
 from trainer.terminal import ERR
+
+CONFIG_FILE = "models.config"
 
 app = App(
     name="inferry-trainer",
@@ -49,6 +51,79 @@ def tokens(
     from trainer.tokens_command import show
 
     show(text, models / name, vocabulary)
+
+
+@app.command(name="list")
+def list_(*, models: Models = Path("models"), name: Name = "sentiment_classifier", config: Config = None) -> None:
+    """List the versions: figures, vocabularies, and which labels point at them."""
+    from trainer.version_commands import show_list
+
+    show_list(models / name, config or models / CONFIG_FILE)
+
+
+@app.command
+def compare(
+    a: int,
+    b: int,
+    *,
+    models: Models = Path("models"),
+    name: Name = "sentiment_classifier",
+    data: DataChoice = "auto",
+    data_dir: DataDir = None,
+    differences: Annotated[int, Parameter(help="Show so many of the reviews they differ most on.")] = 10,
+) -> None:
+    """Compare versions A and B on the held-out reviews: accuracy, agreement, McNemar's test, time."""
+    from trainer.compare_command import show
+
+    show(models / name, a, b, data, data_dir, differences)
+
+
+@app.command
+def promote(
+    version: int,
+    *,
+    label: Annotated[str, Parameter(help="For instance stable or canary.")],
+    models: Models = Path("models"),
+    name: Name = "sentiment_classifier",
+    config: Config = None,
+    server_path: Annotated[
+        str | None, Parameter(help="The model's folder as the server sees it, such as /models/sentiment_classifier.")
+    ] = None,
+    server: Annotated[
+        str | None, Parameter(help="host:port of a model server's gRPC, to ask for a reload now.")
+    ] = None,
+) -> None:
+    """Point a version label at VERSION: in the server's configuration file, and in a running server."""
+    from trainer.version_commands import promote
+
+    promote(models / name, version, label, config or models / CONFIG_FILE, server_path, server)
+
+
+@app.command
+def prune(
+    *,
+    keep: Annotated[Count, Parameter(help="Keep so many of the newest versions, and those that bear a label.")],
+    models: Models = Path("models"),
+    name: Name = "sentiment_classifier",
+    config: Config = None,
+    dry_run: Annotated[bool, Parameter(help="Only say what would be deleted.")] = False,
+) -> None:
+    """Delete old versions."""
+    from trainer.version_commands import prune
+
+    prune(models / name, keep, config or models / CONFIG_FILE, dry_run=dry_run)
+
+
+@app.command
+def import_tokenizer(
+    pickled: Path,
+    *,
+    output: Annotated[Path | None, Parameter(help="The vocabulary file to write. Else beside the pickle.")] = None,
+) -> None:
+    """Convert a pickled tfds tokenizer to a vocabulary file. Nothing in the pickle is run."""
+    from trainer.tokens_command import import_pickled
+
+    import_pickled(pickled, output or pickled.with_suffix(".subwords"))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

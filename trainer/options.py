@@ -13,6 +13,16 @@ Choice = Literal["auto", "tfds", "package"]
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
 Models = Annotated[Path, Parameter(name=["--models", "--models-dir"], help="Folder with one folder for each model.")]
 Name = Annotated[str, Parameter(help="The model's name: its folder in --models.")]
+Config = Annotated[
+    Path | None,
+    Parameter(
+        help="TensorFlow Serving's model configuration file, which holds the labels. Else models.config in --models."
+    ),
+]
+DataChoice = Annotated[
+    Choice, Parameter(help="auto: tensorflow_datasets' imdb_reviews if it can be had, else the package's reviews.")
+]
+DataDir = Annotated[Path | None, Parameter(help="Where tensorflow_datasets keeps its data.")]
 
 PLAIN = Parameter(negative=())
 """For the whole app: no `--no-…` and `--empty-…` twins, which nothing here needs."""
@@ -26,10 +36,8 @@ class Training:
     epochs: Annotated[Count, Parameter(help="At most so many; it stops when validation gets no better.")] = 10
     vocabulary_size: Annotated[int, Parameter(help="About so many token ids.", validator=Number(gte=300))] = 2**13
     max_tokens: Annotated[Count, Parameter(help="Tokens after which a review is cut.")] = 4096
-    data: Annotated[
-        Choice, Parameter(help="auto: tensorflow_datasets' imdb_reviews if it can be had, else the package's reviews.")
-    ] = "auto"
-    data_dir: Annotated[Path | None, Parameter(help="Where tensorflow_datasets keeps its data.")] = None
+    data: DataChoice = "auto"
+    data_dir: DataDir = None
     limit: Annotated[
         Count | None,
         Parameter(help="Train on so many reviews only, for a trial; such a model is exported however good it is."),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.card import Card
 from trainer.errors import DataError, VersionError
 from trainer.figures import Figures
-from trainer.layout import EXTRA, FIGURES_FILE, VOCABULARY_FILE
+from trainer.layout import CARD_FILE, EXTRA, FIGURES_FILE, VOCABULARY_FILE
 from worker.text import Vocabulary
 
 
@@ -21,6 +25,14 @@ class Version:
     def vocabulary(self) -> Vocabulary:
         """The vocabulary it was trained with. Raises DataError where it carries none."""
         return read_vocabulary(self.path / EXTRA / VOCABULARY_FILE)
+
+    def card(self) -> Card:
+        """Raises DataError where it carries none."""
+        path = self.path / EXTRA / CARD_FILE
+        try:
+            return Card.parse(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot read the card {path}: {error}") from error
 
     def figures(self) -> Figures | None:
         """Its training's figures; None where it was not trained by `inferry-trainer train`."""
@@ -45,6 +57,32 @@ def newest(base_path: Path) -> Version:
             f"there is no model in {base_path} yet: run `inferry-trainer train`, or name another --models"
         )
     return found[-1]
+
+
+def named(base_path: Path, number: int) -> Version:
+    """Raises VersionError where it is not there."""
+    found = versions(base_path)
+    for version in found:
+        if version.number == number:
+            return version
+    there = ", ".join(str(version.number) for version in found) or "none"
+    raise VersionError(f"there is no version {number} in {base_path}; there are: {there}")
+
+
+def prunable(base_path: Path, keep: int, labelled: Collection[int]) -> list[Version]:
+    """All but the newest `keep` versions and those that bear a label, oldest first."""
+    found = versions(base_path)
+    return [version for version in found[: max(0, len(found) - keep)] if version.number not in labelled]
+
+
+def delete(version: Version) -> None:
+    """Removes a version, out of a server's sight in one step. Raises VersionError."""
+    doomed = version.path.with_name(f".tmp-deleted-{version.number}-{os.getpid()}")
+    try:
+        version.path.rename(doomed)
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise VersionError(f"cannot delete {version.path}: {error}") from error
 
 
 def read_vocabulary(path: Path) -> Vocabulary:

@@ -36,8 +36,8 @@ def _charts(figures: Figures, scores: Floats, positive: Flags) -> list[tuple[str
     clear = (test.calibration[0].count + test.calibration[-1].count) / test.reviews
     loss = (
         f"The loss on the validation part was lowest after epoch {history.best_epoch} "
-        f"({history.validation_loss[best]:.3f}); those weights were kept. Training figures are taken while an epoch is "
-        "still being learned."
+        f"({history.validation_loss[best]:.3f}); those weights were kept. On the training part the loss is higher, because "
+        "its reviews are cropped and spelled anew in every epoch."
     )
     accuracy = (
         f"The kept epoch labels {history.validation_accuracy[best]:.1%} of the validation part as its authors meant, "

@@ -8,3 +8,7 @@ OUT = Console(highlight=False)
 """What was asked for: standard output."""
 ERR = Console(stderr=True, highlight=False)
 """Progress and complaints."""
+
+PIPE_COLUMNS = 200
+if not OUT.is_terminal:
+    OUT.width = PIPE_COLUMNS  # rich takes 80 where there is no terminal, and would fold our tables

@@ -1,4 +1,4 @@
-"""`inferry-trainer tokens`: a text's subwords, one by one."""
+"""`inferry-trainer tokens` and `import-tokenizer`: a text's subwords, one by one, and vocabularies from elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from trainer import registry
+from trainer import blog_tokenizer, registry
+from trainer.errors import DataError, ExportError
 from trainer.terminal import OUT
 
 
@@ -28,3 +29,19 @@ def show(text: str, base_path: Path, vocabulary_file: Path | None) -> None:
     OUT.print(f"ids: {ids}", soft_wrap=True)
     OUT.print(Text(f"decoded: {vocabulary.decode(ids)}"), soft_wrap=True)
     OUT.print(f"vocabulary: {vocabulary.size:,} ids, {vocabulary.digest}", soft_wrap=True)
+
+
+def import_pickled(pickled: Path, output: Path) -> None:
+    """Writes the vocabulary of a pickled tokenizer as a `.subwords` file; never over another. Raises TrainerError."""
+    try:
+        vocabulary = blog_tokenizer.read(pickled.read_bytes())
+    except DataError as error:
+        raise DataError(f"{pickled}: {error}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {pickled}: {error}") from error
+    try:
+        with output.open("xb") as file:
+            file.write(vocabulary.dump())
+    except OSError as error:
+        raise ExportError(f"cannot write {output}: {error}") from error
+    OUT.print(f"{output}: {len(vocabulary.subwords):,} subwords, {vocabulary.digest}", soft_wrap=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from trainer import data, evaluation, report, vocabulary
 from trainer import model as keras_model
+from trainer.augmentation import Augmentation
 from trainer.card import Card
 from trainer.errors import BelowStandard
 from trainer.export import Served, export
@@ -21,7 +22,7 @@ from trainer.layout import FIGURES_FILE, KERAS_FILE, REPORT_FILE
 from trainer.options import Training
 from trainer.quiet import keras, tf
 from trainer.steps import Steps
-from worker.text import SubwordEncoder, Vocabulary
+from worker.text import Vocabulary
 
 EXAMPLES = (
     ("That movie i saw the other day was fantabulous", "positive"),
@@ -49,12 +50,12 @@ def train(base_path: Path, options: Training, steps: Steps) -> tuple[Path, Figur
         words = vocabulary.build((example.text for example in reviews.train), options.vocabulary_size)
         card = Card.of(words, max_tokens=options.max_tokens)
     with steps.step("Encoding"):
-        parts = [encode(part, words, card) for part in (reviews.train, reviews.validation, reviews.test)]
+        parts = [_encode(part, words, card) for part in (reviews.train, reviews.validation, reviews.test)]
     model = keras_model.build(words.size)
-    with steps.fitting(options.epochs, len(keras_model.Batches(parts[0], 0))) as on_batch:
-        history = keras_model.fit(
-            model, parts[0], parts[1], epochs=options.epochs, seed=options.seed, on_batch=on_batch
-        )
+    batches = keras_model.Batches(parts[0], options.seed, Augmentation(words, options.seed))
+    with steps.fitting(options.epochs, len(batches)) as on_batch:
+        validation = keras_model.Batches(parts[1], options.seed)
+        history = keras_model.fit(model, batches, validation, epochs=options.epochs, on_batch=on_batch)
     with steps.step("Testing and drawing the report"):
         trained = Trained(model, words, card)
         figures, test_scores = _figures(trained, reviews, parts, history, options, steps)
@@ -85,10 +86,8 @@ class Trained:
         return Sentence(text, [subword for _, subword in pieces], score, label, expected)
 
 
-def encode(examples: Sequence[data.Example], words: Vocabulary, card: Card) -> keras_model.Encoded:
-    """Reviews as the worker encodes them, cut at the card's limit."""
-    encoder = SubwordEncoder(words, max_tokens=card.max_tokens)
-    rows = [np.frombuffer(encoder.encode(example.text).content, "<i4") for example in examples]
+def _encode(examples: Sequence[data.Example], words: Vocabulary, card: Card) -> keras_model.Encoded:
+    rows = keras_model.encode((example.text for example in examples), words, card.max_tokens)
     return keras_model.Encoded(rows, np.array([example.positive for example in examples], np.float32))
 
 
