@@ -1,6 +1,7 @@
 """The faults of a random run, each a function that strikes, lasts a while, and leaves all well again.
 
-Three lanes run beside each other: faults of workers, of Kafka and the way to it, of the model server and the way to it.
+Four lanes run beside each other: crashes of workers, what else befalls them, faults of Kafka and the way to it, of the
+model server and the way to it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from random import Random
 
 from kafka import KafkaConsumer
+from kafka.errors import KafkaError
 
 from tests.faults.faulty_server import Mood
 from tests.faults.proxy import Mode, Proxy
@@ -33,10 +35,11 @@ class Fault:
     strike: Strike
 
 
+CRASHES: list[Fault] = []
 WORKER: list[Fault] = []
 KAFKA: list[Fault] = []
 SERVING: list[Fault] = []
-LANES = {"workers": WORKER, "kafka": KAFKA, "serving": SERVING}
+LANES = {"crashes": CRASHES, "workers": WORKER, "kafka": KAFKA, "serving": SERVING}
 
 
 def fault(lane: list[Fault], name: str) -> Callable[[Strike], Strike]:
@@ -50,10 +53,10 @@ def fault(lane: list[Fault], name: str) -> Callable[[Strike], Strike]:
 
 
 def all_faults() -> list[Fault]:
-    return [*WORKER, *KAFKA, *SERVING]
+    return [*CRASHES, *WORKER, *KAFKA, *SERVING]
 
 
-# --- workers ---------------------------------------------------------------------------------------------------------
+# --- crashes and workers ---------------------------------------------------------------------------------------------
 
 
 def _kill_after(step: str) -> Strike:
@@ -69,10 +72,10 @@ def _kill_after(step: str) -> Strike:
     return strike
 
 
-WORKER.extend(Fault(f"SIGKILL after {step}", _kill_after(step)) for step in STEPS)
+CRASHES.extend(Fault(f"SIGKILL after {step}", _kill_after(step)) for step in STEPS)
 
 
-@fault(WORKER, "SIGKILL at any time")
+@fault(CRASHES, "SIGKILL at any time")
 def _kill(world: World, random: Random) -> bool:
     slot = random.choice(world.slots)
     time.sleep(random.random())
@@ -180,18 +183,20 @@ def _join_and_leave(world: World, random: Random) -> bool:
 def _storm(world: World, random: Random) -> bool:
     """Members that join, take partitions, commit nothing and leave, one after another."""
     for _ in range(random.randint(3, 6)):
-        member = KafkaConsumer(
-            world.topics.reviews,
-            bootstrap_servers=world.broker.bootstrap,
-            group_id=GROUP,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            session_timeout_ms=6_000,
-            heartbeat_interval_ms=1_000,
-        )
-        with suppress(Exception):  # whatever else is broken meanwhile
-            member.poll(int(random.uniform(100, 900)))
-        member.close(autocommit=False, timeout_ms=2_000)
+        with suppress(KafkaError):  # whatever else is broken meanwhile
+            member = KafkaConsumer(
+                world.topics.reviews,
+                bootstrap_servers=world.broker.bootstrap,
+                group_id=GROUP,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                session_timeout_ms=6_000,
+                heartbeat_interval_ms=1_000,
+            )
+            try:
+                member.poll(int(random.uniform(100, 900)))
+            finally:
+                member.close(autocommit=False, timeout_ms=2_000)
     return True
 
 

@@ -19,7 +19,7 @@ from tests.faults.reviews import Reviews
 from tests.faults.world import World
 from tests.harness import wait_for_lag_zero
 
-REST_SECONDS = (0.3, 2.5)
+REST_SECONDS = (0.5, 3.5)
 """Between two faults of a lane, so that the workers also get on."""
 SETTLE_SECONDS = 180.0
 MALFORMED_SHARE = 0.01

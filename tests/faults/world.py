@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from deploy.local.broker import JARS, Broker
 from deploy.local.ports import LOOPBACK, free_port
@@ -20,8 +21,8 @@ from tests.faults.checker import Expect, Report, Topics, check_topics
 from tests.faults.faulty_server import FaultyServer, Mood
 from tests.faults.proxy import Proxy
 from tests.faults.reviews import POISON
-from tests.faults.slots import History, Slot, make_slot
-from tests.harness import wait_for
+from tests.faults.slots import SETTINGS, History, Slot, make_slot
+from tests.harness import WorkerProcess, wait_for
 from tests.models import TinyModel, export_tiny
 
 GROUP = "faults"
@@ -140,6 +141,33 @@ class World:
             slot.start()
         for slot in self.slots:
             slot.process.wait_ready()
+
+    def fresh_topics(self, *, partitions: int = 3, **label_settings: str) -> Topics:
+        """Topics and a group that no worker of a slot knows. `label_settings` are the results' topic's own."""
+        reviews, labels, dead = create_topics(self.broker.bootstrap, partitions=partitions)
+        if label_settings:
+            admin = self.admin()
+            try:
+                configs = {name.replace("_", "."): value for name, value in label_settings.items()}
+                admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, labels, configs=configs)])
+            finally:
+                admin.close()
+        return Topics(self.broker.bootstrap, f"group-of-{reviews}", reviews, labels, dead)
+
+    def worker(self, topics: Topics, name: str, **settings: object) -> WorkerProcess:
+        """A plain worker on topics of its own, straight to the broker and to the model server's front."""
+        own = {
+            **SETTINGS,
+            "bootstrap": topics.bootstrap,
+            "serving": f"{LOOPBACK}:{self.server.port}",
+            "group": topics.group,
+            "input_topic": topics.reviews,
+            "output_topic": topics.labels,
+            "dead_letter_topic": topics.dead,
+            "transactional_id": f"{topics.group}.{name}",
+            **settings,
+        }
+        return WorkerProcess(own, self.folder / f"{topics.group}-{name}.log")
 
     # --- the broker ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,44 @@
+"""Every fault of the random run by itself, while reviews keep coming, and the checker after each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+
+from tests.faults.faults import Fault, all_faults
+from tests.faults.reviews import Reviews
+from tests.faults.runner import Feed, Plan
+from tests.faults.world import World
+from tests.harness import wait_for_lag_zero
+
+RATE = 150.0
+SETTLE_SECONDS = 90.0
+
+
+@pytest.fixture(scope="module")
+def working(world: World) -> Iterator[World]:
+    """The world with its two workers running."""
+    world.start_workers()
+    yield world
+    world.stop_workers()
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("fault", all_faults(), ids=lambda fault: fault.name.replace(" ", "-"))
+def test_nothing_is_lost_doubled_or_out_of_order(working: World, reviews: Reviews, fault: Fault) -> None:
+    feed = Feed(working, reviews, Plan(seed=0, rate=RATE))
+    feed.start()
+    try:
+        struck = fault.strike(working, Random(fault.name))
+    finally:
+        unsent = feed.finish()
+        working.heal()
+    topics = working.topics
+    wait_for_lag_zero(topics.bootstrap, topics.group, topics.reviews, SETTLE_SECONDS)
+    report = working.check(reviews.expect)
+    assert not report.violations, f"{report}\n{report.shown}\nhistory: {working.history.path}"
+    assert struck, "the fault did not strike"
+    assert unsent == 0
+    assert [slot.unexpected_ends for slot in (*working.slots, *working.spares)] == [[]] * 3

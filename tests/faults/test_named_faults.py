@@ -1,0 +1,168 @@
+"""Faults with an outcome of their own, each on topics of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer
+
+from tests.faults.checker import Expected, Report, Topics, check_topics
+from tests.faults.faulty_server import Mood
+from tests.faults.reviews import POISON, Reviews
+from tests.faults.world import World
+from tests.harness import end_offsets, produce, read_committed, review_json, wait_for, wait_for_lag_zero
+from worker.errors import ExitCode
+from worker.records import Record
+
+
+def judged(world: World, topics: Topics, reviews: Reviews, reasons: dict[bytes, str] | None = None) -> Report:
+    """The checker's report once everything is answered. `reasons`: values that must become dead letters, and why."""
+    wanted = reasons or {}
+
+    def expect(record: Record) -> Expected:
+        reason = wanted.get(record.value or b"")
+        return Expected(reasons=frozenset({reason})) if reason else reviews.expect(record)
+
+    wait_for_lag_zero(topics.bootstrap, topics.group, topics.reviews)
+    report = check_topics(topics, expect, history=world.history.path)
+    assert not report.violations, f"{report}\n{report.shown}"
+    return report
+
+
+@pytest.fixture
+def closing() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def send(topics: Topics, reviews: Reviews, first: int, last: int, *values: bytes) -> None:
+    """Reviews that have a score, by their numbers, and other values after them."""
+    produce(topics.bootstrap, topics.reviews, [*(review_json(text) for text in reviews.texts[first:last]), *values])
+
+
+def test_two_workers_with_one_transactional_id_end_with_one_of_them(
+    world: World, reviews: Reviews, closing: ExitStack
+) -> None:
+    topics = world.fresh_topics()
+    workers = [
+        closing.enter_context(world.worker(topics, name, transactional_id="the-same", window_records=20))
+        for name in ("one", "other")
+    ]
+
+    def fenced() -> list[int | None]:
+        send(topics, reviews, 0, 60)
+        return [code for code in (worker.exit_code for worker in workers) if code is not None]
+
+    wait_for(fenced, 90, "the end of one of them", every_seconds=0.5)
+    assert fenced() == [ExitCode.FENCED]
+    [ended] = [worker for worker in workers if worker.exit_code is not None]
+    assert "give each worker its own with --transactional-id" in ended.log
+    judged(world, topics, reviews)
+
+
+def test_a_dead_letter_topic_that_is_gone_is_waited_for(world: World, reviews: Reviews, closing: ExitStack) -> None:
+    topics = world.fresh_topics()
+    worker = closing.enter_context(world.worker(topics, "only").wait_ready())
+    admin = KafkaAdminClient(bootstrap_servers=topics.bootstrap)
+    closing.callback(admin.close)
+    admin.delete_topics([topics.dead])
+    send(topics, reviews, 0, 50, b"", *(review_json(text) for text in reviews.texts[50:90]))
+    wait_for(lambda: "trying again" in worker.log or "dropped" in worker.log, 60, "the failed delivery")
+    assert worker.exit_code is None, worker.log
+    admin.create_topics({topics.dead: {"num_partitions": 3, "replication_factor": 1}}, wait_for_metadata=True)
+    report = judged(world, topics, reviews)
+    assert (report.results, report.dead_letters) == (90, 1)
+
+
+def test_a_result_larger_than_the_broker_takes_is_a_dead_letter_and_its_neighbours_are_not(
+    world: World, reviews: Reviews, closing: ExitStack
+) -> None:
+    topics = world.fresh_topics(max_message_bytes="1000")
+    large = [review_json(reviews.texts[n], review_id="x" * 1_000) for n in range(3)]
+    reasons = dict.fromkeys(large, "result-too-large")
+    send(topics, reviews, 0, 40, large[0], b"", large[1], b"", large[2], *(map(review_json, reviews.texts[40:80])))
+    closing.enter_context(world.worker(topics, "only"))
+    report = judged(world, topics, reviews, reasons)
+    assert (report.results, report.dead_letters) == (80, 5)
+
+
+def test_a_review_that_crashes_the_server_is_found_and_the_others_are_answered(
+    world: World, reviews: Reviews, closing: ExitStack
+) -> None:
+    topics = world.fresh_topics(partitions=1)
+    poison = [review_json(f"{reviews.texts[n]} {POISON} in it") for n in range(2)]
+    # What a crash looks like from outside: every call under way ends, whatever it asked.
+    spare = world.spares[0]
+    world.server.on_poison = spare.serving.cut
+    closing.callback(setattr, world.server, "on_poison", lambda: None)
+    send(topics, reviews, 0, 100, poison[0], *(map(review_json, reviews.texts[100:300])), poison[1])
+    closing.enter_context(world.worker(topics, "only", serving=spare.serving.address))
+    report = judged(world, topics, reviews, dict.fromkeys(poison, "crashes-model"))
+    assert (report.results, report.dead_letters) == (300, 2)
+
+
+@pytest.mark.parametrize("mood", [Mood.EXHAUSTED, Mood.UNAVAILABLE, Mood.HUNG])
+def test_an_outage_dead_letters_nothing_and_leaves_the_worker_alive(
+    world: World, reviews: Reviews, closing: ExitStack, mood: Mood
+) -> None:
+    topics = world.fresh_topics()
+    worker = closing.enter_context(world.worker(topics, "only", stall_seconds=4).wait_ready())
+    closing.callback(setattr, world.server, "mood", Mood.WELL)
+    world.server.mood = mood
+    send(topics, reviews, 0, 500)
+    wait_for(lambda: worker.get("/readyz")[0] == 503, 30, "the worker to say that it holds")
+    for _ in range(40):
+        assert worker.get("/livez")[0] == 200, worker.get("/livez")
+        with pytest.raises(TimeoutError):
+            wait_for(lambda: worker.exit_code is not None, 0.4, "an end that must not come")
+    world.server.mood = Mood.WELL
+    report = judged(world, topics, reviews)
+    assert report.results == 500
+
+
+def test_records_of_aborted_transactions_are_no_input_and_a_bounded_run_ends_after_their_marks(
+    world: World, reviews: Reviews, closing: ExitStack
+) -> None:
+    topics = world.fresh_topics(partitions=2)
+    producer = KafkaProducer(bootstrap_servers=topics.bootstrap, transactional_id=f"feed-of-{topics.reviews}")
+    producer.init_transactions()
+    for turn in range(6):
+        producer.begin_transaction()
+        for text in reviews.texts[turn * 20 : turn * 20 + 20]:
+            producer.send(topics.reviews, review_json(text))
+        producer.commit_transaction() if turn % 2 else producer.abort_transaction()
+    producer.close()
+    worker = closing.enter_context(world.worker(topics, "only", until="end"))
+    assert worker.wait(60) == ExitCode.OK, worker.log
+    report = judged(world, topics, reviews)
+    assert report.messages == report.results == 60
+
+
+def test_memory_is_bounded_however_many_words_there_are(world: World, reviews: Reviews, closing: ExitStack) -> None:
+    """Every review brings words never seen before; a cache without a bound would keep them all."""
+    topics = world.fresh_topics()
+    worker = closing.enter_context(world.worker(topics, "only", cached_words=1_000, audit_headers=False).wait_ready())
+    sizes = []
+    for turn in range(4):
+        values = [f"{' '.join(f'w{turn}x{n}x{word}' for word in range(60))}" for n in range(4_000)]
+        produce(topics.bootstrap, topics.reviews, values)
+        wait_for_lag_zero(topics.bootstrap, topics.group, topics.reviews)
+        sizes.append(worker.rss_bytes())
+    # 240,000 new words a turn, at some 200 bytes each, would be about 50 MB.
+    assert sizes[-1] - sizes[0] < 16 * 1024**2, sizes
+
+
+def test_partitions_added_while_running_are_read(world: World, reviews: Reviews, closing: ExitStack) -> None:
+    topics = world.fresh_topics(partitions=1)
+    closing.enter_context(world.worker(topics, "only").wait_ready())
+    send(topics, reviews, 0, 50)
+    admin = KafkaAdminClient(bootstrap_servers=topics.bootstrap)
+    admin.create_partitions({topics.reviews: 3})
+    admin.close()
+    wait_for(lambda: len(end_offsets(topics.bootstrap, topics.reviews)) == 3, 30, "the partitions")
+    send(topics, reviews, 50, 300)
+    report = judged(world, topics, reviews)
+    assert report.results == 300
+    assert {record.partition for record in read_committed(topics.bootstrap, topics.reviews)} == {0, 1, 2}
