@@ -22,9 +22,9 @@ from pathlib import Path
 from deploy.local import running
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 with running.claimed(Path(sys.argv[1])):
-    running.describe(Path(sys.argv[1]), running.Description(bootstrap="127.0.0.1:4711", pids={"Kafka": 1}))
-    print("claimed", flush=True)
     try:
+        running.describe(Path(sys.argv[1]), running.Description(bootstrap="127.0.0.1:4711", pids={"Kafka": 1}))
+        print("claimed", flush=True)
         time.sleep(600)
     except KeyboardInterrupt:
         pass
