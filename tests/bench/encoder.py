@@ -1,0 +1,88 @@
+"""`python -m tests.bench.encoder`: CPU time a review of our encoder and of tfds', on the same reviews in one run.
+
+"new" reviews come once each after thousands of others, as on a busy topic; "warm" ones were all encoded a moment ago. The
+two encoders take turns, a thousand reviews each, so that whatever else the machine does falls on both. The
+ids of the warm ones are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import struct
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from deploy.local.models import MODEL, MODELS, versions
+from producer.dataset import imdb_reviews
+from trainer.quiet import tfds
+from trainer.vocabulary import build
+from worker.text import SubwordEncoder, Vocabulary
+
+TURN = 1_000
+WARM_REVIEWS = 1_000
+WARM_ROUNDS = 5
+NEW_REVIEWS = 5_000
+
+Encode = Callable[[str], Any]
+
+
+def main() -> None:
+    """Prints both encoders' µs of CPU a review, and how many times as long tfds takes."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    arguments.add_argument(
+        "--vocabulary", type=Path, help=".subwords file; otherwise the newest model's, or one is built"
+    )
+    texts = [entry.review.text for entry in imdb_reviews()]
+    vocabulary = _vocabulary(arguments.parse_args().vocabulary, texts)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "v.subwords").write_bytes(vocabulary.dump())
+        theirs = tfds.deprecated.text.SubwordTextEncoder.load_from_file(f"{folder}/v").encode
+    encoder = SubwordEncoder(vocabulary, max_tokens=100_000)
+    warm, seen, new = texts[:WARM_REVIEWS], texts[WARM_REVIEWS:-NEW_REVIEWS], texts[-NEW_REVIEWS:]
+
+    for text in warm:
+        row = encoder.encode(text)
+        if list(struct.unpack(f"<{row.tokens}i", row.content)) != theirs(text):
+            raise SystemExit(f"the ids differ for {text!r}")
+    characters = sum(map(len, texts)) // len(texts)
+    print(f"{vocabulary.size} ids, {characters} characters a review; {len(warm)} reviews have the same ids from both")
+    _show("warm", encoder.encode, theirs, warm * WARM_ROUNDS)
+    for text in seen:
+        encoder.encode(text)
+        theirs(text)
+    _show("new", encoder.encode, theirs, new)
+
+
+def _vocabulary(path: Path | None, texts: list[str]) -> Vocabulary:
+    if path is None and (exported := versions()):
+        path = MODELS / MODEL / str(exported[-1]) / "assets.extra" / "vocabulary.subwords"
+    return Vocabulary.parse(path.read_bytes()) if path else build(texts)
+
+
+def _show(name: str, ours: Encode, theirs: Encode, texts: list[str]) -> None:
+    turns = [(_micros(ours, turn), _micros(theirs, turn)) for turn in _turns(texts)]
+    our_micros, their_micros = (median(column) for column in zip(*turns, strict=True))
+    ratio = median(their / our for our, their in turns)
+    print(
+        f"{name:>5}: ours {our_micros:6.1f} µs, tfds {their_micros:6.1f} µs of CPU a review; {ratio:.1f} times as long"
+    )
+
+
+def _turns(texts: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(texts), TURN):
+        yield texts[start : start + TURN]
+
+
+def _micros(encode: Encode, texts: list[str]) -> float:
+    started = time.process_time()
+    for text in texts:
+        encode(text)
+    return (time.process_time() - started) * 1e6 / len(texts)
+
+
+if __name__ == "__main__":
+    main()
