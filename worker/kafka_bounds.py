@@ -5,13 +5,15 @@ a partition, and a partition that changes hands later goes on where it was."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
 from worker.bounds import Edge, Start, Until
 from worker.config import Settings
-from worker.errors import ConfigError
+from worker.errors import ConfigError, KafkaUnavailable
 from worker.kafka_client import connection_options, partitions_of, topic_id, translated
 
 
@@ -30,12 +32,22 @@ def apply_start(consumer: KafkaConsumer, settings: Settings, start: Start) -> No
             outcome = admin.alter_group_offsets(settings.group, named)
         finally:
             admin.close()
-    refused = {error.__name__ for error in outcome.values() if error is not kafka_errors.NoError}
-    if refused:
-        raise ConfigError(
-            f"the offsets of group {settings.group} cannot be set ({', '.join(sorted(refused))}): it still has members. "
-            "Stop all of its workers and wait for the session timeout, or leave out --from"
-        )
+    _check(outcome.values(), settings.group)
+
+
+def _check(outcomes: Iterable[type[kafka_errors.KafkaError]], group: str) -> None:
+    """Raises for the first offset that was not set."""
+    for error in outcomes:
+        if error is kafka_errors.NoError:
+            continue
+        if error.retriable:
+            raise KafkaUnavailable(f"setting the offsets of group {group}: {error.__name__}")
+        if error is kafka_errors.UnknownMemberIdError:
+            raise ConfigError(
+                f"the offsets of group {group} cannot be set: it still has members. Stop all of its workers and wait for "
+                "the session timeout, or leave out --from"
+            )
+        raise ConfigError(f"the offsets of group {group} cannot be set: {error.__name__}")
 
 
 def until_offsets(consumer: KafkaConsumer, settings: Settings, until: Until) -> dict[int, int] | None:

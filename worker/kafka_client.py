@@ -40,6 +40,8 @@ def connection_options(settings: Settings) -> dict[str, Any]:
         "ssl_certfile": settings.kafka_ssl_certfile or None,
         "ssl_keyfile": settings.kafka_ssl_keyfile or None,
         "request_timeout_ms": _ms(settings.kafka_request_timeout_seconds),
+        # One attempt to reach any of the brokers; the client's own 30 s would outlast our limits at start and at the end.
+        "bootstrap_timeout_ms": _ms(min(settings.kafka_request_timeout_seconds, settings.startup_seconds)),
         "reconnect_backoff_max_ms": 2_000,
     }
 

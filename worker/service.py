@@ -21,7 +21,7 @@ from worker.brake import Brake
 from worker.clock import SystemClock
 from worker.config import Settings
 from worker.decoding import decoder
-from worker.errors import KafkaUnavailable, ServingUnavailable
+from worker.errors import KafkaUnavailable, ServingUnavailable, WorkerError
 from worker.health import Health
 from worker.kafka_bounds import apply_start, until_offsets
 from worker.kafka_client import check_topics, consumer_options, producer_options
@@ -57,7 +57,7 @@ class Service:
     def stop(self, *, hard: bool = False) -> None:
         """Ends `run`: softly, finishing what is in flight, or hard. Safe in a signal handler."""
         self._stopping.set()
-        if hard:
+        if hard or self._pipeline is None:  # before the pipeline is there, nothing is in flight that could be finished
             self._abandon.set()
         if self._pipeline is not None:
             self._pipeline.stop(hard=hard)
@@ -80,8 +80,13 @@ class Service:
             port = health.start()
             closing.callback(health.close)
             self._log.info("metrics and health", url=f"http://{settings.metrics_host}:{port}/metrics")
-            self._pipeline = self._assemble(closing)
-            if self._stopping.is_set():
+            try:
+                self._pipeline = self._assemble(closing)
+            except WorkerError:
+                if not self._stopping.is_set():
+                    raise
+            # Told to stop while it started: whatever was not there yet is not needed any more.
+            if self._pipeline is None or self._stopping.is_set():
                 return True
             finished = self._pipeline.run()
         self._events.state("stopped")
@@ -100,7 +105,7 @@ class Service:
             partitions = check_topics(consumer, settings)
             model = opening.result()
         closing.callback(model.close)
-        apply_start(consumer, settings, parse_start(settings.start))
+        self._until_there(KafkaUnavailable, lambda: apply_start(consumer, settings, parse_start(settings.start)))
         source = KafkaSource(
             consumer,
             settings.input_topic,

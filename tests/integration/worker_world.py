@@ -150,7 +150,7 @@ class World:
 
     def visible_answers(self) -> Counter[str]:
         """How many results and dead letters of each input a read_committed consumer sees now."""
-        return Counter([result.result_id for result in self.results()]) + Counter(self.dead_letters())
+        return Counter([*(result.result_id for result in self.results()), *self.dead_letters()])
 
     def assert_each_once(self) -> None:
         """Exactly one answer for each input, none for anything else."""

@@ -1,0 +1,166 @@
+"""What the worker checks before its first poll: one sentence that says what to do, and a named exit code."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from deploy.local.broker import Broker
+from tests.harness import WorkerProcess, review_json, wait_for
+from tests.integration.conftest import MakeWorld
+from tests.integration.worker_world import World
+from tests.model_server_fixture import free_ports
+
+
+def last_words(worker: WorkerProcess) -> str:
+    """The sentence it ended with, and nothing after it."""
+    sentence = worker.log.strip().splitlines()[-1]
+    assert sentence.startswith("inferry-worker: ")
+    assert "Traceback" not in worker.log
+    return sentence.removeprefix("inferry-worker: ")
+
+
+def nowhere() -> str:
+    return f"127.0.0.1:{free_ports(1)[0]}"
+
+
+def test_a_missing_topic_is_named_with_what_to_do(world: World) -> None:
+    worker = world.worker(output_topic="never-made", dead_letter_topic="nor-this")
+    assert worker.wait() == 78
+    assert f"no such topic at {world.bootstrap}: never-made, nor-this" in last_words(worker)
+    assert "--create-topics" in last_words(worker)
+
+
+def test_kafka_that_is_not_there_is_waited_for_and_then_named(world: World) -> None:
+    address = nowhere()
+    worker = world.worker(bootstrap=address, startup_seconds=2)
+    assert worker.wait() == 69
+    assert f"connecting to Kafka at {address}" in last_words(worker)
+
+
+def test_a_model_server_that_is_not_there_is_waited_for_and_then_named(world: World) -> None:
+    address = nowhere()
+    worker = world.worker(serving=address, startup_seconds=1)
+    wait_for(lambda: worker.get("/readyz")[0] == 503, 30, "the probes")
+    assert "starting" in worker.get("/readyz")[1]
+    assert worker.get("/livez")[0] == 200
+    assert worker.wait() == 69
+    assert address in last_words(worker)
+    assert "sentiment_classifier" in last_words(worker)
+
+
+def test_a_model_that_is_not_served_is_named(world: World) -> None:
+    worker = world.worker(model="toxicity", startup_seconds=1)
+    assert worker.wait() == 69
+    assert "toxicity" in last_words(worker)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"signature": "classify"}, ["classify", "serving_default"]),
+        ({"input_name": "ids"}, ["ids", "tokens"]),
+        ({"output_name": "label"}, ["label", "score"]),
+        ({"labels": "bad,so-so,good"}, ["3", "label"]),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused_with_what_it_has(
+    world: World, settings: Mapping[str, object], said: list[str]
+) -> None:
+    worker = world.worker(**settings)
+    assert worker.wait() == 76
+    for words in said:
+        assert words in last_words(worker)
+
+
+def test_a_metrics_port_that_is_taken_is_named(world: World) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        worker = world.worker(metrics_port=port)
+        assert worker.wait() == 78
+    assert f"metrics port {port}" in last_words(worker)
+
+
+def test_a_worker_that_is_told_to_stop_while_it_waits_for_kafka_stops(world: World) -> None:
+    worker = world.worker(bootstrap=nowhere(), startup_seconds=300)
+    wait_for(lambda: worker.get("/readyz")[0] == 503, 30, "the probes")
+    worker.terminate()
+    assert worker.wait(20) == 0
+
+
+def test_a_broker_without_any_group_yet_takes_a_start(tmp_path: Path, make_world: MakeWorld) -> None:
+    """The first group ever asked for makes the broker create its internal topic: until then it has no coordinator."""
+    broker = Broker(tmp_path / "kafka")
+    broker.start()
+    try:
+        world = make_world(bootstrap=broker.bootstrap, partitions=1)
+        world.push([review_json("a good film")])
+        worker = world.worker(start="earliest", until="end")
+        assert worker.wait() == 0, last_words(worker)
+        world.assert_each_once()
+    finally:
+        broker.stop()
+
+
+# --- the command line ------------------------------------------------------------------------------------------------
+
+
+def command(*words: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "worker", *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_config_prints_the_settings_in_force_without_secrets() -> None:
+    done = command(
+        "config",
+        *("--kafka-security-protocol", "SASL_SSL", "--kafka-sasl-mechanism", "PLAIN"),
+        *("--group", "mine", "--no-audit-headers"),
+        environment={"INFERRY_KAFKA_SASL_PASSWORD": "hunter2", "INFERRY_MODEL": "toxicity"},
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "group = 'mine'" in lines
+    assert "model = 'toxicity'" in lines
+    assert "window-records = " in done.stdout
+    assert "hunter2" not in done.stdout + done.stderr
+    assert any(line.startswith("kafka-sasl-password = '**") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "code", "said"),
+    [
+        (["run", "--windows-record", "5"], {}, 2, "--windows-record"),
+        (["run"], {"INFERRY_WINDOW_RECORD": "5"}, 78, "INFERRY_WINDOW_RECORD"),
+        (["run", "--output-topic", "reviews"], {}, 78, "three different topics"),
+        (["config"], {"INFERRY_CONFIG": "/nowhere.toml"}, 78, "/nowhere.toml"),
+        (["start"], {}, 2, "no such command: start"),
+        (["config", "--from", "yesterday"], {}, 78, "earliest"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_in_a_sentence(
+    words: list[str], environment: dict[str, str], code: int, said: str
+) -> None:
+    done = command(*words, environment=environment)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_names_every_exit_code() -> None:
+    done = command("--help")
+    assert done.returncode == 0
+    for code in ("69 unavailable", "78 config", "6 offsets-lost", "3 stopped-hard"):
+        assert code in done.stdout
