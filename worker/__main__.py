@@ -10,6 +10,7 @@ from types import FrameType
 from worker.config import Settings, load
 from worker.errors import ExitCode, WorkerError
 from worker.logs import configure
+from worker.memory import return_freed_memory
 
 COMMANDS = ("run", "config")
 HELP = """usage: inferry-worker [run | config] [--SETTING VALUE ...]
@@ -48,6 +49,7 @@ def _print(settings: Settings) -> int:
 
 
 def _run(settings: Settings) -> int:
+    return_freed_memory()
     configure(settings.log_level, settings.log_format)
     # Imported here: `config` and `--help` need neither Kafka nor gRPC, and answer at once without them.
     from worker.service import Service

@@ -32,11 +32,16 @@ POLL_SECONDS = 0.5
 FULL_SECONDS = 0.5
 """How long the reader waits for a free window slot before it polls with its partitions held, to stay in the group."""
 
+BUSY_SHARE = 0.25
+"""A window this full is a sign of load: a poll seldom brings a whole one, since it takes what the client has at hand."""
+
 
 class Options(msgspec.Struct, frozen=True):
     """What the pipeline takes from the settings."""
 
     max_windows: int
+    window_records: int
+    """Records of a full window."""
     max_rows: int
     max_padded_tokens: int
     drain_seconds: float
@@ -97,6 +102,8 @@ class Pipeline:
         self._rewind = False
         self._reader_done = False
         self._waiting_for_model = False
+        self._busy = False
+        """Whether the last window was so full that more records wait than one window holds."""
         self._gave_up = False
         self._failure: BaseException | None = None
 
@@ -144,6 +151,7 @@ class Pipeline:
         self._source.go_on()
         window = self._poll(POLL_SECONDS)
         if window is not None:
+            self._busy = len(window.records) >= self._options.window_records * BUSY_SHARE
             self._put(self._prepare(window, served, epoch))
 
     def _exhausted(self) -> bool:
@@ -184,10 +192,11 @@ class Pipeline:
 
     def _wait_for_slot(self) -> bool:
         """Whether there is room for another window; waits a little for it."""
+        # Small windows one after the other: beside one that is being delivered, another would only wait for its turn,
+        # while a record that comes later can still join the next. Full ones overlap: there the work is the limit.
+        room = self._options.max_windows if self._busy else 1
         with self._changed:
-            return self._changed.wait_for(
-                lambda: len(self._windows) + self._taken < self._options.max_windows or self._rewind, FULL_SECONDS
-            )
+            return self._changed.wait_for(lambda: len(self._windows) + self._taken < room or self._rewind, FULL_SECONDS)
 
     def _prepare(self, window: Window, served: ServedModel, epoch: int) -> InFlight:
         started = self._clock.monotonic()

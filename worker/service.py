@@ -143,6 +143,7 @@ class Service:
             abandon=self._abandon,
             options=Options(
                 max_windows=settings.max_windows,
+                window_records=settings.window_records,
                 max_rows=settings.batch_rows,
                 max_padded_tokens=settings.batch_tokens,
                 drain_seconds=settings.drain_seconds,

@@ -58,7 +58,9 @@ class Bench:
             events=self.events,
             clock=self.clock,
             abandon=self.abandon,
-            options=Options(max_windows=3, max_rows=4, max_padded_tokens=1000, drain_seconds=10.0),
+            options=Options(
+                max_windows=3, window_records=window_records, max_rows=4, max_padded_tokens=1000, drain_seconds=10.0
+            ),
         )
 
     def answered(self) -> Counter[str]:
@@ -264,3 +266,13 @@ def test_a_server_that_lists_a_version_it_does_not_serve_is_asked_with_pauses() 
     bench.pipeline.run()
     bench.assert_each_once(4)
     assert len(bench.clock.waits) >= 19
+
+
+def test_small_windows_go_one_after_the_other_and_full_ones_overlap() -> None:
+    quiet = Bench([record(offset, partition=0) for offset in range(200)], window_records=100)
+    quiet.source._window_records = 2  # what a topic with few records in it gives
+    quiet.pipeline.run()
+    assert max(arguments[0] for arguments in quiet.events.named("in_flight")) == 1
+    busy = Bench([record(offset) for offset in range(300)])
+    busy.pipeline.run()
+    assert max(arguments[0] for arguments in busy.events.named("in_flight")) > 1
