@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from trainer.quiet import tfds
-from worker.text import Vocabulary
+from worker.text import Vocabulary, has_line_break
 
 DEFAULT_SIZE = 2**13
 SAMPLE_CHARACTERS = 8_000_000
@@ -26,7 +26,7 @@ def build(texts: Iterable[str], size: int = DEFAULT_SIZE) -> Vocabulary:
         if characters >= SAMPLE_CHARACTERS:
             break
     encoder = _search(characters, size).build_from_corpus(sample, target_vocab_size=size)
-    return Vocabulary(subword for subword in encoder.subwords if "\n" not in subword)
+    return Vocabulary(subword for subword in encoder.subwords if not has_line_break(subword))
 
 
 def _search(characters: int, size: int) -> Any:
