@@ -7,6 +7,7 @@ records and offsets it still holds would come up in the next window.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -40,11 +41,11 @@ class Publisher:
         self._limit_seconds = limit_seconds
 
     def publish(self, outgoing: Sequence[Outgoing]) -> list[int]:
-        """Sends everything and waits for every acknowledgement, at most the limit. Returns the indexes of those
-        that are larger than the broker takes.
+        """Sends everything and waits for every acknowledgement, at most the limit. Returns the indexes of those that were
+        refused as too large; in a transaction the client also blames records that wait behind the one that is.
 
         Raises the client's errors for any other failure."""
-        futures: list[Any] = []
+        futures: list[tuple[int, Any]] = []
         too_large: list[int] = []
         for index, out in enumerate(outgoing):
             try:
@@ -60,15 +61,30 @@ class Publisher:
                 too_large.append(index)
             else:
                 futures.append((index, sent))
-        self._producer.flush(self._limit_seconds)
-        for index, future in futures:
-            if not future.is_done:
-                raise kafka_errors.KafkaTimeoutError(f"no acknowledgement within {self._limit_seconds:g} s")
-            if future.failed():
-                if not isinstance(future.exception, TOO_LARGE):
-                    raise future.exception
-                too_large.append(index)
+        failures = self._acknowledgements(futures)
+        too_large += [index for index, error in failures if isinstance(error, TOO_LARGE)]
+        # One refusal fails others in other words, too: what they say matters only where nothing is too large.
+        if failures and not too_large:
+            raise failures[0][1]
         return too_large
+
+    def _acknowledgements(self, futures: Sequence[tuple[int, Any]]) -> list[tuple[int, BaseException]]:
+        """Waits for all, and returns those that failed."""
+        deadline = time.monotonic() + self._limit_seconds
+        # flush() gives up on a batch that the broker found too large and that was split (kafka-python 3.0.12 raises
+        # "Future not done"), although its halves are under way: each record's own future tells.
+        with suppress(kafka_errors.UnknownError):
+            self._producer.flush(self._limit_seconds)
+        failures: list[tuple[int, BaseException]] = []
+        for index, future in futures:
+            try:
+                if not future.is_done:
+                    future.get(max(0.0, deadline - time.monotonic()))
+                elif future.exception is not None:
+                    failures.append((index, future.exception))
+            except kafka_errors.KafkaError as error:
+                failures.append((index, error))
+        return failures
 
 
 class _Delivery:
@@ -234,12 +250,11 @@ class ExactlyOnce(_Delivery):
     def _transaction(self, producer: KafkaProducer, window: Window, outgoing: Sequence[Outgoing]) -> list[int]:
         identity = _identity(producer)
         producer.begin_transaction()
-        too_large = Publisher(producer, limit_seconds=self._limit_seconds).publish(outgoing)
-        if too_large:
+        suspects = Publisher(producer, limit_seconds=self._limit_seconds).publish(outgoing)
+        if suspects:
             # The batch that was refused has failed the transaction; the caller sends smaller answers in a new one.
-            within(self._transaction_seconds, producer.abort_transaction)
-            self._discard()
-            return too_large
+            self._abort(producer)
+            return self._too_large(outgoing, suspects)
         offsets = self._offsets(window)
         within(self._transaction_seconds, lambda: producer.send_offsets_to_transaction(offsets, window.claim))
         within(self._transaction_seconds, producer.commit_transaction)
@@ -247,6 +262,24 @@ class ExactlyOnce(_Delivery):
             # The client recovered from an error by itself: the broker aborted the transaction, yet commit "succeeded".
             raise kafka_errors.TransactionAbortedError("the producer's epoch was bumped during the commit")
         return []
+
+    def _too_large(self, outgoing: Sequence[Outgoing], suspects: Sequence[int]) -> list[int]:
+        """The largest of the suspects, once the broker has refused it alone: the client blames its neighbours as well, and
+        none of them may become a dead letter for that."""
+        largest = max(suspects, key=lambda index: _size_bytes(outgoing[index]))
+        producer = self._ready_producer()
+        producer.begin_transaction()
+        refused = Publisher(producer, limit_seconds=self._limit_seconds).publish([outgoing[largest]])
+        self._abort(producer)
+        if not refused:
+            raise kafka_errors.MessageSizeTooLargeError(
+                "a batch was refused, none of its records is too large by itself"
+            )
+        return [largest]
+
+    def _abort(self, producer: KafkaProducer) -> None:
+        within(self._transaction_seconds, producer.abort_transaction)
+        self._discard()
 
     def _count_fences(self, error: BaseException) -> None:
         self._fenced = self._fenced + 1 if isinstance(error, FENCED) else 0
@@ -263,6 +296,12 @@ class ExactlyOnce(_Delivery):
             self._give_up(error)
         self.settle()
         raise DeliveryFailed(explain(error)) from error
+
+
+def _size_bytes(out: Outgoing) -> int:
+    """What grows with a record; what every record costs besides is left out."""
+    headers = sum(len(name) + len(value) for name, value in out.headers)
+    return len(out.key or b"") + len(out.value or b"") + headers
 
 
 def _throw_away(producer: KafkaProducer) -> None:
