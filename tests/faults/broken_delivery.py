@@ -34,14 +34,22 @@ class LiveMetadata(ExactlyOnce):
 class KeepsPositions(KafkaSource):
     """Trap 2: through a rejoin the positions stay where they were, and nothing goes back to the committed offsets."""
 
+    _kept: dict[TopicPartition, int]
+
+    def poll(self, timeout_seconds: float) -> Window | None:
+        window = super().poll(timeout_seconds)
+        if window is not None:
+            self._kept = getattr(self, "_kept", {}) | {TopicPartition(*p): at for p, at in window.next_offsets.items()}
+        return window
+
     def _in_place(self, claim: Any) -> bool:
         member = (claim.generation_id, claim.member_id)
         if self._member is None or member == self._member:
             return super()._in_place(claim)
         if claim.generation_id >= 0 and claim.member_id:
             self._member, self._stale = member, False
-            for partition in self._consumer.assignment() & self._next.keys():
-                self._consumer.seek(partition, self._next[partition])
+            for partition in self._consumer.assignment() & self._kept.keys():
+                self._consumer.seek(partition, self._kept[partition])
         return False  # this poll's records came from other positions
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from protos.codecs import decode_result
 from protos.dead_letters import parse
-from tests.harness import committed_offsets, end_offsets, iter_committed
+from tests.harness import committed_offsets, iter_committed
 from worker.records import Record
 
 SCORE_TOLERANCE = 1e-6
@@ -80,6 +80,7 @@ class Report:
     wrong_answer: int = 0
     """A score that is not the model's, a dead letter for an answerable review, a result for a record without one."""
     lag: int = 0
+    """Visible records at or above the committed offset."""
     shown: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -126,7 +127,7 @@ def check_topics(topics: Topics, expect: Expect, *, history: Path | None = None)
     inputs = read_inputs(topics, expect)
     answers = list(read_answers(topics))
     committed = committed_offsets(topics.bootstrap, topics.group, topics.reviews)
-    report = judge(inputs, answers, committed, end_offsets(topics.bootstrap, topics.reviews))
+    report = judge(inputs, answers, committed)
     if report.violations and history is not None:
         write_history(history, inputs, answers, committed, report)
     return report
@@ -171,9 +172,8 @@ def judge(
     inputs: Mapping[tuple[int, int], Input],
     answers: Sequence[Answer],
     committed: Mapping[int, int],
-    ends: Mapping[int, int],
 ) -> Report:
-    """The rules. Pure. `committed` and `ends`: offsets by input partition; answers partition by partition, in order."""
+    """The rules. Pure. `committed`: offsets by input partition; answers partition by partition, each in its order."""
     report = Report(messages=len(inputs))
     report.dead_letters = sum(bool(answer.reason) for answer in answers)
     report.results = len(answers) - report.dead_letters
@@ -183,11 +183,6 @@ def judge(
         found = inputs.get(answer.source)
         if found is not None:
             _compare(report, answer, found)
-    for partition, end in ends.items():
-        behind = end - committed.get(partition, 0)
-        if behind:
-            report.lag += behind
-            report.note("lag", f"partition {partition} is committed up to {committed.get(partition, 0)} of {end}")
     return report
 
 
@@ -202,6 +197,9 @@ def _count(
         partition, offset = source
         times = counts.pop(source, 0)
         is_committed = offset < committed.get(partition, 0)
+        if not is_committed:
+            report.lag += 1
+            report.note("lag", f"{partition}/{offset}")
         if is_committed and times == 0:
             report.lost += 1
             report.note("lost", f"{partition}/{offset}")

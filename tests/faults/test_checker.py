@@ -272,10 +272,10 @@ def an_answer(offset: int, at: int, **told: Any) -> Answer:
     return Answer(**{"offset": at, "source": (0, offset), **fields})
 
 
-def verdict(*answers: Answer, committed: int = 3, end: int = 3) -> dict[str, int]:
+def verdict(*answers: Answer, committed: int = 3) -> dict[str, int]:
     expected = [Expected(scores={1: SCORE}), Expected(scores={1: SCORE}), Expected(reasons=frozenset({"empty"}))]
     inputs = {(0, offset): Input(f"d{offset}", each) for offset, each in enumerate(expected)}
-    return judge(inputs, answers, {0: committed}, {0: end}).violations
+    return judge(inputs, answers, {0: committed}).violations
 
 
 FIRST, SECOND = an_answer(0, 0), an_answer(1, 1)
@@ -307,8 +307,8 @@ def test_each_rule_is_held(answers: tuple[Answer, ...], violations: dict[str, in
 
 
 def test_what_is_not_committed_may_be_unanswered_but_not_answered() -> None:
-    assert verdict(FIRST, SECOND, committed=2, end=3) == {"lag": 1}
-    assert verdict(FIRST, SECOND, LETTER, committed=2, end=3) == {"from nowhere": 1, "lag": 1}
+    assert verdict(FIRST, SECOND, committed=2) == {"lag": 1}
+    assert verdict(FIRST, SECOND, LETTER, committed=2) == {"from nowhere": 1, "lag": 1}
 
 
 def test_order_is_kept_by_source_partition_and_not_across() -> None:
@@ -316,4 +316,4 @@ def test_order_is_kept_by_source_partition_and_not_across() -> None:
     answers = [
         an_answer(o, at, source=(p, o), digest="d") for at, (p, o) in enumerate([(0, 0), (1, 0), (0, 1), (1, 1)])
     ]
-    assert judge(inputs, answers, {0: 2, 1: 2}, {0: 2, 1: 2}).violations == {}
+    assert judge(inputs, answers, {0: 2, 1: 2}).violations == {}
