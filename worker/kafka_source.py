@@ -57,8 +57,8 @@ class KafkaSource:
         self._member: tuple[int, str] | None = None
         self._stale = True
         """Whether positions must be set to the committed offsets before any record may be handed out."""
-        self._next: dict[TopicPartition, int] = {}
-        """For each assigned partition, the offset after the last record handed out."""
+        self._placed: frozenset[TopicPartition] = frozenset()
+        """The partitions that were set to their committed offsets, and have been read from there since."""
         self._held = False
         self._lag: dict[Partition, int] = {}
         self._lag_at = float("-inf")
@@ -108,18 +108,14 @@ class KafkaSource:
         now = self._clock.monotonic()
         if now - self._lag_at >= LAG_SECONDS:
             self._lag_at = now
-            self._lag = {}
-            assigned = self._consumer.assignment()
-            for partition, offset in self._next.items():
-                end = self._consumer.highwater(partition) if partition in assigned else None
-                self._lag[Partition(*partition)] = max(0, end - offset) if end is not None else 0
+            self._lag = {Partition(*partition): self._waiting(partition) for partition in self._placed}
         return self._lag
 
     def finished(self) -> bool:
         """See ports.Source."""
         if self._until is None or self._member is None or self._stale:
             return False
-        return all(self._next[partition] >= self._until.get(partition.partition, 0) for partition in self._next)
+        return all(self._position(tp) >= self._until.get(tp.partition, 0) for tp in self._placed)
 
     def close(self) -> None:
         """See ports.Source."""
@@ -157,16 +153,26 @@ class KafkaSource:
         member = (claim.generation_id, claim.member_id) if joined else None
         if member != self._member:
             was, self._member, self._stale = self._member, member, True
-            self._next = {}
+            self._placed = frozenset()
             if was is not None:
                 now = f"generation {member[0]} now" if member else "not a member at the moment"
                 raise SourceLost(f"the group was rebalanced: {now}, in generation {was[0]} before")
         if member is None:
             return False
+        self._check_topic()
         if self._stale:
             self._reset()
             return False
         return True
+
+    def _check_topic(self) -> None:
+        """Our positions mean nothing in another topic of the same name; without this they would be kept and used."""
+        now = topic_id(self._consumer, self._topic)
+        if self._topic_id and now and now != self._topic_id:
+            raise OffsetsLost(
+                f"the topic {self._topic} was deleted and made anew while it was read. To read the new topic from its "
+                "start, stop all workers and start one with --from earliest"
+            )
 
     def _reset(self) -> None:
         """Every assigned partition goes to its committed offset. If that fails, the next poll tries again."""
@@ -177,7 +183,7 @@ class KafkaSource:
         except (kafka_errors.KafkaError, OSError) as error:
             self._wait_out(error)
             return
-        self._next = positions
+        self._placed = frozenset(positions)
         self._lag_at = float("-inf")
         self._stale = False
 
@@ -210,6 +216,18 @@ class KafkaSource:
         self._events.retrying("kafka", type(error).__name__, 1, PAUSE_SECONDS, explain(error))
         self._pause(PAUSE_SECONDS)
 
+    def _position(self, partition: TopicPartition) -> int:
+        """The offset after what was handed out and after what no poll ever brings: the marks of transactions, aborted
+        records, what compaction has removed. -1 while the client has none."""
+        # Its public position() also asks the brokers for what is missing, which blocks and raises.
+        state = self._consumer._subscription.assignment.get(partition)
+        return state.position.offset if state is not None and state.position is not None else -1
+
+    def _waiting(self, partition: TopicPartition) -> int:
+        state = self._consumer._subscription.assignment.get(partition)
+        end = state.highwater if state is not None else None
+        return max(0, end - self._position(partition)) if end is not None else 0
+
     # --- records -------------------------------------------------------------------------------------------------
 
     def _fetch(self, timeout_seconds: float) -> dict[TopicPartition, list[Any]]:
@@ -239,8 +257,6 @@ class KafkaSource:
                 for r in found
                 if r.offset < end
             ]
-            # Also past the end: what lies there was polled, and finished() must see it.
-            self._next[partition] = found[-1].offset + 1
             if len(records) > before:
                 ends[Partition(name, number)] = records[-1].offset + 1
         return Window(records, ends, claim) if records else None

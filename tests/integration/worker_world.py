@@ -105,11 +105,12 @@ class World:
     def committed(self) -> dict[int, int]:
         return committed_offsets(self.bootstrap, self.group, self.reviews)
 
-    def commit(self, offsets: Mapping[int, int]) -> None:
+    def commit(self, offsets: Mapping[int, int], metadata: str = "") -> None:
         """Sets the group's offsets by hand, as an operator may; the group must have no members."""
+        wait_for(lambda: self.lag() is not None, WAIT_SECONDS, "the group's coordinator")
         admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
         try:
-            named = {TopicPartition(self.reviews, n): OffsetAndMetadata(at, "", -1) for n, at in offsets.items()}
+            named = {TopicPartition(self.reviews, n): OffsetAndMetadata(at, metadata, -1) for n, at in offsets.items()}
             outcome = admin.alter_group_offsets(self.group, named)
             assert all(error.errno == 0 for error in outcome.values()), outcome
         finally:
