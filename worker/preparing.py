@@ -47,8 +47,10 @@ def decode_window(window: Window, decode: Decode) -> Decoded:
 
 def encode_window(decoded: Decoded, served: ServedModel, *, max_rows: int, max_padded_tokens: int) -> Encoded:
     """Encodes the reviews for `served` and cuts them into batches of at most `max_rows` rows and
-    `max_padded_tokens` tokens, padding included."""
+    `max_padded_tokens` tokens, padding included, also where the model wants every row at one length."""
     encode = served.encoder.encode
     rows = [encode(review.text) for review in decoded.reviews]
-    batches = plan([row.tokens for row in rows], max_rows=max_rows, max_padded_tokens=max_padded_tokens)
+    batches = plan(
+        [served.length or row.tokens for row in rows], max_rows=max_rows, max_padded_tokens=max_padded_tokens
+    )
     return Encoded(served, rows, batches)

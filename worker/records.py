@@ -190,3 +190,5 @@ class ServedModel(msgspec.Struct, frozen=True):
     """A `ports.Encoder` made from this version's own vocabulary."""
     digest: str = ""
     """`sha256:<hex>` of the vocabulary's text, or empty for a model that takes text."""
+    length: int | None = None
+    """Tokens of every row, where the model's input is not open in length."""

@@ -98,6 +98,7 @@ class Reader:
             threshold=endpoint.threshold,
             encoder=built.encoder,
             digest=built.digest,
+            length=endpoint.length,
             endpoint=endpoint,
         )
 
