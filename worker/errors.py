@@ -24,8 +24,6 @@ class ExitCode(IntEnum):
     """Another live process uses this worker's transactional id."""
     OFFSETS_LOST = 6
     """The committed offsets are gone from the topic, or the topic was deleted and made anew."""
-    STUCK = 7
-    """A blocking call outlasted its limit; the watchdog ended the process."""
     UNAVAILABLE = 69
     """Kafka or TensorFlow Serving could not be reached at start."""
     MODEL_MISMATCH = 76
