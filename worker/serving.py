@@ -25,6 +25,7 @@ from worker.serving_model import Endpoint, Served
 from worker.serving_options import ServingOptions, read_file
 from worker.serving_reader import EncoderFactory, Reader
 from worker.serving_wire import PREDICT, Scores, predict_request, read_output, read_scores
+from worker.text import packer
 
 __all__ = ["EncoderFactory", "GrpcModel", "ServingOptions"]
 
@@ -225,9 +226,8 @@ def _one_row(endpoint: Endpoint) -> Tensor:
     """The smallest prediction there is. Id 1 rather than 0: a row of nothing but padding may have no score."""
     if endpoint.dtype is DType.STRING:
         return Tensor(DType.STRING, (1,), strings=(b"probe",))
-    size = 4 if endpoint.dtype is DType.INT32 else 8
     length = endpoint.length or 1
-    return Tensor(endpoint.dtype, (1, length), (1).to_bytes(size, "little") * length)
+    return Tensor(endpoint.dtype, (1, length), packer(endpoint.dtype)([1] * length))
 
 
 def _channel(options: ServingOptions) -> Any:

@@ -25,7 +25,8 @@ DEFAULT_MAX_TOKENS = 4_096
 TFDS_HEADER = b"### SubwordTextEncoder"
 """How a tfds .subwords file begins; any other vocabulary file is a list of word pieces."""
 
-_INPUT_DTYPES = (DType.INT32, DType.INT64, DType.STRING)
+_INPUT_DTYPES = (DType.INT32, DType.INT64, DType.FLOAT, DType.STRING)
+"""DT_FLOAT, since Keras 2 gives a Sequential model that begins with an Embedding an input of its weights' dtype."""
 _OUTPUT_DTYPES = (DType.FLOAT, DType.DOUBLE)
 _PROTO_METHODS = ("tensorflow/serving/classify", "tensorflow/serving/regress")  # they take serialised tf.Examples
 
@@ -138,7 +139,8 @@ def encoder_spec(
         kind = EncoderKind.SUBWORDS if vocabulary.startswith(TFDS_HEADER) else EncoderKind.WORDPIECE
     else:
         raise ModelMismatch(
-            f"Version {endpoint.version} of model {options.model} takes token ids and has no signature "
+            f"Version {endpoint.version} of model {options.model} takes token ids (input {endpoint.input_name}, "
+            f"{endpoint.dtype} [-1, {endpoint.length or -1}]) and has no signature "
             f"`{VOCABULARY}` that tells how to make them; name its vocabulary file with `vocabulary`."
         )
     try:

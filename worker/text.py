@@ -35,7 +35,8 @@ _find_tokens = re.compile(_WORDS).findall
 _find_ascii_tokens = re.compile(_WORDS, re.ASCII).findall
 """The same for text that is ASCII, in four fifths of the time."""
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
-_INTEGERS = {DType.INT32: "i", DType.INT64: "q"}
+_FORMATS = {DType.INT32: "i", DType.INT64: "q", DType.FLOAT: "f"}
+"""Models of Keras 2 may take ids as floats, which hold each whole number up to 2**24."""
 
 
 def well_formed(text: str) -> str:
@@ -57,10 +58,10 @@ def has_line_break(subword: str) -> bool:
 
 def packer(dtype: DType) -> Callable[[Sequence[int]], bytes]:
     """Writes ids as this dtype, little-endian. Raises ValueError for a dtype that holds no ids."""
-    if dtype not in _INTEGERS:
-        raise ValueError(f"ids are sent as DT_INT32 or DT_INT64, not as {dtype}")
-    integer = _INTEGERS[dtype]
-    return lambda ids: pack(f"<{len(ids)}{integer}", *ids)
+    if dtype not in _FORMATS:
+        raise ValueError(f"ids are sent as DT_INT32, DT_INT64 or DT_FLOAT, not as {dtype}")
+    number = _FORMATS[dtype]
+    return lambda ids: pack(f"<{len(ids)}{number}", *ids)
 
 
 def padded(rows: Sequence[Row], padding: bytes) -> bytes:

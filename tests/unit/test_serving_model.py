@@ -33,6 +33,7 @@ def test_the_seed_model_fits() -> None:
     [
         (info("DT_INT32", -1, -1), None, False),
         (info("DT_INT64", -1, 256), 256, False),
+        (info("DT_FLOAT", -1, -1), None, False),
         (info("DT_INT64", rank_known=False), None, False),
         (info("DT_STRING", -1), None, False),
         (info("DT_STRING", -1, 1), None, True),
@@ -71,9 +72,9 @@ def test_outputs_that_can_be_read(
     ("found", "options", "sentence"),
     [
         (
-            signature({"tokens": info("DT_FLOAT", -1, 30)}, {"score": SCORE}),
+            signature({"tokens": info("DT_DOUBLE", -1, 30)}, {"score": SCORE}),
             {},
-            "serving_default of version 5 of model m: input tokens (DT_FLOAT [-1, 30]): only DT_INT32, DT_INT64, DT_STRI",
+            "serving_default of version 5 of model m: input tokens (DT_DOUBLE [-1, 30]): only DT_INT32, DT_INT64, DT_FLO",
         ),
         (signature({"tokens": info("DT_INT32", 8, 30)}, {"score": SCORE}), {}, "first dimension must be open (-1)"),
         (signature({"tokens": info("DT_INT32")}, {"score": SCORE}), {}, "(DT_INT32 []): the first dimension"),
