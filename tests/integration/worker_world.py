@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
@@ -23,6 +25,7 @@ from tests.harness import (
     lag,
     produce,
     read_committed,
+    review_json,
     wait_for,
 )
 from tests.models import BAD, GOOD, PLAIN, TinyModel
@@ -160,6 +163,86 @@ class World:
         twice = {source: count for source, count in answers.items() if count > 1}
         assert not twice
         assert set(answers) == expected
+
+    def assert_none_lost(self) -> None:
+        """At least one answer for each input, and answers that were repeated say the same again."""
+        answers = self.answers()
+        assert set(answers) == set(self.inputs())
+        said: dict[str, ResultMessage] = {}
+        for result in self.results():
+            first = said.setdefault(result.result_id, result)
+            assert (result.label, result.tokens) == (first.label, first.tokens)
+            assert abs(result.score - first.score) <= 1e-6
+
+    def assert_in_order(self) -> None:
+        """Results of one input partition stand in its order; both topics have as many partitions."""
+        last: dict[int, int] = {}
+        for result in self.results():
+            assert result.source_offset > last.get(result.source_partition, -1)
+            last[result.source_partition] = result.source_offset
+
+    def assert_nothing_half_done(self) -> None:
+        """What is answered is committed, what is committed is answered, and no transaction is left open."""
+        answered: dict[int, int] = dict.fromkeys(range(self.partitions), 0)
+        for source in self.visible_answers():
+            answered[int(source.split("/")[1])] += 1
+        committed = self.committed()
+        assert answered == {number: committed.get(number, 0) for number in answered}
+        for topic in (self.labels, self.dead):
+            assert end_offsets(self.bootstrap, topic) == _high_watermarks(self.bootstrap, topic)
+
+
+class Load:
+    """Reviews that keep coming, from a thread, until it is stopped."""
+
+    def __init__(self, world: World, *, every_seconds: float = 0.01, texts_each: int = 4) -> None:
+        self._world = world
+        self._every_seconds = every_seconds
+        self._texts_each = texts_each
+        self._stop = Event()
+        self._failure: BaseException | None = None
+        self._thread = Thread(target=self._run, name="load", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Load:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends it once everything sent has been acknowledged. Raises what went wrong. Idempotent."""
+        self._stop.set()
+        self._thread.join(WAIT_SECONDS)
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        texts = itertools.cycle(some_reviews(500))
+        producer = KafkaProducer(bootstrap_servers=self._world.bootstrap, linger_ms=5)
+        sent = []
+        try:
+            for number in itertools.count():
+                for text in itertools.islice(texts, self._texts_each):
+                    key = b"key %d" % (number % 97)
+                    sent.append(producer.send(self._world.reviews, review_json(text), key=key))
+                if self._stop.wait(self._every_seconds):
+                    break
+            for future in sent:
+                future.get(WAIT_SECONDS)
+        except BaseException as error:  # noqa: BLE001  raised again by stop()
+            self._failure = error
+        finally:
+            producer.close()
+
+
+def _high_watermarks(bootstrap: str, topic: str) -> dict[int, int]:
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    try:
+        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+        return {tp.partition: offset for tp, offset in consumer.end_offsets(partitions).items()}
+    finally:
+        consumer.close(autocommit=False)
 
 
 def started(worker: WorkerProcess) -> bool:
