@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from trainer import model as keras_model
+from trainer import registry
 from trainer.card import Card
 from trainer.export import export
 from trainer.quiet import tf
@@ -20,11 +24,12 @@ BAD = "bad awful aweful terrible boring horrible worst poor dull hated waste stu
 PLAIN = "the a that this movie film i saw other day was is it and of to in plot actor scene br really".split()  # noqa: SIM905  words read best as a line
 LETTERS = "e t a o i n s h r d l u c m w f g y p b v k an er ing ed ly ous ful un re th he".split()  # noqa: SIM905  words read best as a line
 SCORE_ROWS = 256
+ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
 class TinyModel:
-    """An exported version, and the scores it gives without any server."""
+    """An exported version, tiny or not, and the scores it gives without any server."""
 
     path: Path
     vocabulary: Vocabulary
@@ -85,3 +90,19 @@ def export_tiny(
     card = Card.of(vocabulary, threshold=threshold, max_tokens=max_tokens)
     path = export(model, vocabulary, base_path, card=card, version=version)
     return TinyModel(path, vocabulary, version, card)
+
+
+def full_model(models_dir: Path = ROOT / "models") -> TinyModel:
+    """The newest version of the real model; trained first, which takes minutes, where there is none yet.
+
+    Trained once, however many ask at the same time."""
+    base_path = models_dir / "sentiment_classifier"
+    base_path.mkdir(parents=True, exist_ok=True)
+    with (models_dir / ".training.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not registry.versions(base_path):
+            subprocess.run(
+                [sys.executable, "-m", "trainer", "train", "--models", str(models_dir)], cwd=ROOT, check=True
+            )
+    version = registry.newest(base_path)
+    return TinyModel(version.path, version.vocabulary(), version.number, version.card())

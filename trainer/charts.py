@@ -17,7 +17,7 @@ from trainer.figures import Figures, History
 TRAIN, HELD_OUT = "#9aa5b1", "#1f5fa8"
 NEGATIVE, POSITIVE = "#c2583b", "#2a7f78"
 INK, FAINT = "#22303c", "#dfe4e8"
-WIDE, SQUARE = (6.4, 3.6), (4.4, 3.6)
+WIDE, SQUARE, FULL = (6.4, 3.6), (4.4, 3.6), (11.0, 3.2)
 HISTOGRAM_BINS = 40
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -99,7 +99,7 @@ def calibration(figures: Figures) -> str:
 def score_histogram(scores: Floats, positive: Flags, threshold: float) -> str:
     """How many test reviews got which score, by what their authors meant."""
     with mpl.rc_context(STYLE):
-        figure, axes = _canvas(WIDE)
+        figure, axes = _canvas(FULL)
         edges = np.linspace(0, 1, HISTOGRAM_BINS + 1)
         for meant, colour, name in (
             (~positive, NEGATIVE, "negative reviews"),
@@ -108,7 +108,7 @@ def score_histogram(scores: Floats, positive: Flags, threshold: float) -> str:
             axes.hist(scores[meant], bins=edges, color=colour, alpha=0.65, label=name)  # type: ignore[arg-type]  # a list of edges
         axes.axvline(threshold, color=INK, linewidth=1, linestyle=":", label=f"threshold {threshold:g}")
         axes.set(xlabel="score", ylabel="reviews", xlim=(0, 1))
-        axes.legend(loc="upper center")
+        axes.legend(loc="upper left", bbox_to_anchor=(0.3, 1))
         return _svg(figure)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
+
 import grpc
-import stamina
 
 from protos.serving.model_config_pb2 import ModelServerConfig, ReloadConfigRequest, ReloadConfigResponse
 from trainer.errors import ServerUnavailable
@@ -11,43 +13,42 @@ from trainer.errors import ServerUnavailable
 RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 REQUEST_SECONDS = 30.0
 LOADING_SECONDS = 60.0
+POLL_SECONDS = 0.3
+_NOT_LOADED = grpc.StatusCode.FAILED_PRECONDITION
 
 
-class _NotLoadedYet(Exception):
-    """The server has not loaded a version that bears a label."""
-
-
-def reload(server: str, config: ModelServerConfig) -> None:
+def reload(server: str, config: ModelServerConfig, preparations: Sequence[ModelServerConfig]) -> None:
     """Returns once the server at `server` (host:port of its gRPC) uses `config`. Safe to repeat.
 
-    TensorFlow Serving starts to load what is new and refuses a label for a version that is not loaded yet, so a refusal
-    (FAILED_PRECONDITION) is asked again for `LOADING_SECONDS`. Raises ServerUnavailable with the server's own words."""
-    request = ReloadConfigRequest(config=config).SerializeToString()
+    TensorFlow Serving refuses a configuration, whole, whose labels name versions that it has not loaded yet
+    (ServerCore::ReloadConfig looks at labels first). Then the first of `preparations` that it takes is sent, which makes it
+    load them, and `config` again for up to `LOADING_SECONDS`. Raises ServerUnavailable with the server's own words."""
     with grpc.insecure_channel(server) as channel:
         call = channel.unary_unary(RELOAD)
         try:
-            for attempt in stamina.retry_context(
-                on=_NotLoadedYet, timeout=LOADING_SECONDS, attempts=None, wait_max=2.0
-            ):
-                with attempt:
-                    _ask(call, request)
+            refusal = _ask(call, config)
+            if refusal:
+                any(not _ask(call, preparation) for preparation in preparations)
+            deadline = time.monotonic() + LOADING_SECONDS
+            while refusal and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+                refusal = _ask(call, config)
         except grpc.RpcError as error:
             said = f"{error.code().name}: {error.details()}" if isinstance(error, grpc.Call) else str(error)
             raise ServerUnavailable(f"the model server at {server} did not take the configuration: {said}") from error
-        except _NotLoadedYet as error:
-            raise ServerUnavailable(
-                f"the model server at {server} still refuses the configuration after {LOADING_SECONDS:g} s: {error}"
-            ) from error
+    if refusal:
+        raise ServerUnavailable(
+            f"the model server at {server} still refuses the configuration after {LOADING_SECONDS:g} s: {refusal}"
+        )
 
 
-def _ask(call: grpc.UnaryUnaryMultiCallable, request: bytes) -> None:
+def _ask(call: Callable[..., bytes], config: ModelServerConfig) -> str:
+    """Empty when the server took it, its words when a label's version is not loaded. Raises grpc.RpcError otherwise."""
     try:
-        reply = ReloadConfigResponse.FromString(call(request, timeout=REQUEST_SECONDS))
+        reply = call(ReloadConfigRequest(config=config).SerializeToString(), timeout=REQUEST_SECONDS)
     except grpc.RpcError as error:
-        if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.FAILED_PRECONDITION:
-            raise _NotLoadedYet(error.details()) from error
+        if isinstance(error, grpc.Call) and error.code() is _NOT_LOADED:
+            return str(error.details())
         raise
-    if reply.status.error_code == grpc.StatusCode.FAILED_PRECONDITION.value[0]:
-        raise _NotLoadedYet(reply.status.error_message)
-    if reply.status.error_code:
-        raise ServerUnavailable(f"the model server did not take the configuration: {reply.status.error_message}")
+    status = ReloadConfigResponse.FromString(reply).status
+    return str(status.error_message) if status.error_code else ""

@@ -21,7 +21,7 @@ def html(figures: Figures, scores: Floats, positive: Flags) -> bytes:
         "log_loss": f"{test.log_loss:.3f}",
         "calibration_error": f"{test.calibration_error:.1%}",
         "reviews": f"{test.reviews:,}",
-        "created": figures.created,
+        "created": figures.created[:16].replace("T", " "),
         "sentences": "".join(map(_sentence, figures.sentences)),
         "charts": "".join(_chart(drawing, text) for drawing, text in _charts(figures, scores, positive)),
         "facts": "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in _facts(figures)),

@@ -24,6 +24,7 @@ header p { color: var(--soft); margin: .4rem 0 1.8rem }
 .tile span { color: var(--soft); font-size: .87rem }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1rem }
 figure { margin: 0; padding: 1rem 1.1rem }
+figure:last-child { grid-column: 1 / -1 }
 figure svg { display: block; width: 100%; height: auto; max-height: 22rem }
 figcaption { color: var(--soft); font-size: .92rem; margin-top: .7rem }
 table { width: 100%; border-collapse: separate; border-spacing: 0 }
@@ -41,7 +42,7 @@ dd { margin: 0; overflow-wrap: anywhere }
 </style>
 <main>
 <header><h1>Sentiment classifier: training report</h1>
-<p>Trained $created. The figures are from $reviews test reviews that the model has never seen.</p></header>
+<p>Trained $created UTC. The figures are from $reviews test reviews that the model has never seen.</p></header>
 <div class=tiles>
 <div class=tile><b>$accuracy</b><span>labelled right at the threshold $threshold</span></div>
 <div class=tile><b>$half</b><span>labelled right at 0.5</span></div>

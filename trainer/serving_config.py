@@ -5,6 +5,7 @@ A text protobuf, `ModelServerConfig` of tensorflow_serving/config/model_server_c
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -50,6 +51,16 @@ def with_label(config: ModelServerConfig, model: str, base_path: str, label: str
             policy.specific.versions.append(version)
     else:
         policy.all.CopyFrom(ServableVersionPolicy.All())
+    return changed
+
+
+def with_labels(config: ModelServerConfig, model: str, labels: Mapping[str, int]) -> ModelServerConfig:
+    """A copy in which the model has these labels and no others."""
+    changed = ModelServerConfig()
+    changed.CopyFrom(config)
+    entry = _entry(changed, model)
+    entry.version_labels.clear()
+    entry.version_labels.update(labels)
     return changed
 
 

@@ -31,7 +31,7 @@ EXAMPLES = (
 )
 """The sentences a model has to get right."""
 LEAST_ACCURACY = 0.87
-"""What a model reaches on the test part, at the card's threshold, or it is not exported."""
+"""Of the test part, counted at a score of 0.5, as Keras does. A model that misses it is not exported."""
 
 
 def train(base_path: Path, options: Training, steps: Steps) -> tuple[Path, Figures]:
@@ -51,8 +51,8 @@ def train(base_path: Path, options: Training, steps: Steps) -> tuple[Path, Figur
         card = Card.of(words, max_tokens=options.max_tokens)
     with steps.step("Encoding"):
         parts = [_encode(part, words, card) for part in (reviews.train, reviews.validation, reviews.test)]
-    model = keras_model.build(words.size)
     batches = keras_model.Batches(parts[0], options.seed, Augmentation(words, options.seed))
+    model = keras_model.build(words.size, len(batches))
     with steps.fitting(options.epochs, len(batches)) as on_batch:
         validation = keras_model.Batches(parts[1], options.seed)
         history = keras_model.fit(model, batches, validation, epochs=options.epochs, on_batch=on_batch)
@@ -129,17 +129,19 @@ def check(figures: Figures) -> None:
         for sentence in figures.sentences
         if not sentence.right
     ]
-    if figures.test.accuracy < LEAST_ACCURACY:
+    if figures.test.accuracy_at_half < LEAST_ACCURACY:
         wrong.append(
-            f"only {figures.test.accuracy:.2%} of the test part is labelled right, {LEAST_ACCURACY:.0%} is asked"
+            f"only {figures.test.accuracy_at_half:.2%} of the test part is labelled right, {LEAST_ACCURACY:.0%} is asked"
         )
     if wrong:
         raise BelowStandard(f"the trained model was not exported: {'; '.join(wrong)}. Another --seed may do better")
 
 
 def _keras_file(model: Any) -> bytes:
-    """The Keras model itself, for those who want to go on from it."""
+    """The Keras model itself, for those who want to go on from it; without the optimizer, which is most of its size."""
+    bare = keras.models.clone_model(model)
+    bare.set_weights(model.get_weights())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, KERAS_FILE)
-        model.save(path, include_optimizer=False)
+        bare.save(path)
         return path.read_bytes()

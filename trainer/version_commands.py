@@ -46,11 +46,14 @@ def promote(
     """Points a label at a version, in the file and, where one is named, in a running server. Raises TrainerError."""
     version = registry.named(base_path, number)
     seen = server_path or str(version.path.parent.absolute())
-    config = serving_config.with_label(serving_config.read(config_file), base_path.name, seen, label, number)
+    before = serving_config.read(config_file)
+    config = serving_config.with_label(before, base_path.name, seen, label, number)
     if server is not None:
         from trainer.reload import reload
 
-        reload(server, config)  # first: what the server refuses is not written down
+        # Before the file is written: what the server refuses is not written down.
+        old_labels = serving_config.labels(before, base_path.name)
+        reload(server, config, [serving_config.with_labels(config, base_path.name, each) for each in (old_labels, {})])
     serving_config.write(config, config_file)
     OUT.print(f"{label} is version {number} in {config_file}", soft_wrap=True)
     if server is not None:

@@ -177,7 +177,7 @@ def test_a_version_is_never_overwritten(fitted: tuple[Any, Vocabulary], tmp_path
     if content:
         (tmp_path / "5" / content).write_bytes(b"theirs")
 
-    with pytest.raises(ExportError, match="version 5 is in .* already"):
+    with pytest.raises(ExportError, match=r"version 5 is in .* already"):
         export(*fitted, tmp_path, version=5)
 
     assert [each.name for each in tmp_path.iterdir()] == ["5"]
