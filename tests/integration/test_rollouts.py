@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from kafka import KafkaProducer
 
 from protos.codecs import ResultMessage, decode_result
 from tests.harness import WorkerProcess, read_committed, review_json, wait_for
@@ -27,6 +28,8 @@ REVIEWS = 50_000
 SWITCHES = 13
 """Odd, so that both versions are there in the end, to be run offline."""
 CHUNK = 500
+KEYS = 97
+NOT_FOUND = 'inferry_predict_duration_seconds_count{status="NOT_FOUND"}'
 AHEAD = 4_000
 """Reviews that may wait for the worker: enough that it never idles, few enough that every switch comes under load."""
 
@@ -74,19 +77,20 @@ def wait_for_more(worker: WorkerProcess, results: int) -> None:
 
 
 @contextmanager
-def flowing(world: World, worker: WorkerProcess, texts: Sequence[str], sent: list[int]) -> Iterator[None]:
-    """Sends reviews, never far ahead of the worker, until the block is left; `sent` holds the size of each chunk."""
+def flowing(world: World, worker: WorkerProcess, texts: Sequence[str], sent: Counter[str]) -> Iterator[None]:
+    """Sends reviews, never far ahead of the worker, until the block is left; `sent` counts them."""
     stop = Event()
     endless = cycle(texts)
+    producer = KafkaProducer(bootstrap_servers=world.bootstrap, linger_ms=20, batch_size=131_072)
 
     def send() -> None:
         while not stop.is_set():
-            if sum(sent) - delivered(worker) > AHEAD:
-                stop.wait(0.05)
+            if sent.total() - delivered(worker) > AHEAD:
+                stop.wait(0.02)
                 continue
-            first = sum(sent)
-            values = [review_json(text) for text in islice(endless, CHUNK)]
-            sent.append(world.push(values, key=lambda n: b"key %d" % ((first + n) % 97)))
+            for text in islice(endless, CHUNK):
+                producer.send(world.reviews, review_json(text), key=b"key %d" % (sent.total() % KEYS))
+                sent["reviews"] += 1
 
     thread = Thread(target=send, name="producer")
     thread.start()
@@ -95,6 +99,8 @@ def flowing(world: World, worker: WorkerProcess, texts: Sequence[str], sent: lis
     finally:
         stop.set()
         thread.join()
+        producer.flush(WAIT_SECONDS)
+        producer.close()
 
 
 @pytest.mark.timeout(900)
@@ -103,7 +109,7 @@ def test_versions_switch_under_load_and_every_result_is_its_own_versions_score(
 ) -> None:
     texts = short_reviews(5_000)
     take_away(base, 2)
-    sent: list[int] = []
+    sent: Counter[str] = Counter()
     with running_model_server(base) as server:
         world = make_world(serving=server.grpc_target)
         worker = world.worker().wait_ready()
@@ -116,18 +122,20 @@ def test_versions_switch_under_load_and_every_result_is_its_own_versions_score(
                 else:
                     take_away(base, 2)
                     wait_for_version(worker, 1)
-            wait_for(lambda: sum(sent) >= REVIEWS, WAIT_SECONDS, f"{REVIEWS} reviews")
+            wait_for(lambda: sent.total() >= REVIEWS, WAIT_SECONDS, f"{REVIEWS} reviews")
         world.assert_each_once()
+        refused = worker.metrics().get(NOT_FOUND, 0)
         assert worker.stop() == 0
     assert world.dead_letters() == {}
     records = read_committed(world.bootstrap, world.labels)
     results = [decode_result(record.value, record.headers) for record in records]
-    assert len(results) == sum(sent) >= REVIEWS
+    assert len(results) == sent.total() >= REVIEWS
     assert_own_scores(world, versions, results)
     assert_order_by_key(records, results)
     assert version_changes(results) >= 10
     with capsys.disabled():
         print(f"\n{versions_over_time(records, results)}")
+        print(f"{version_changes(results)} changes; {refused:g} requests met a version that had just been unloaded")
 
 
 def assert_own_scores(world: World, versions: Mapping[int, TinyModel], results: Sequence[ResultMessage]) -> None:
@@ -148,7 +156,7 @@ def assert_order_by_key(records: Sequence[Record], results: Sequence[ResultMessa
     offsets_of_key: dict[bytes | None, list[tuple[int, int]]] = defaultdict(list)
     for record, result in zip(records, results, strict=True):
         offsets_of_key[record.key].append((result.source_partition, result.source_offset))
-    assert len(offsets_of_key) == 97
+    assert len(offsets_of_key) == KEYS
     assert all(offsets == sorted(offsets) for offsets in offsets_of_key.values())
 
 
