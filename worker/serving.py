@@ -223,11 +223,11 @@ class GrpcModel:
 
 
 def _one_row(endpoint: Endpoint) -> Tensor:
-    """The smallest prediction there is. Id 1 rather than 0: a row of nothing but padding may have no score."""
+    """The smallest prediction there is: one token that is no padding, as a row of nothing else may have no score."""
     if endpoint.dtype is DType.STRING:
         return Tensor(DType.STRING, (1,), strings=(b"probe",))
-    length = endpoint.length or 1
-    return Tensor(endpoint.dtype, (1, length), packer(endpoint.dtype)([1] * length))
+    length, token = endpoint.length or 1, 2 if endpoint.padding_id == 1 else 1
+    return Tensor(endpoint.dtype, (1, length), packer(endpoint.dtype)([token] * length))
 
 
 def _channel(options: ServingOptions) -> Any:

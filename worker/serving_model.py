@@ -64,6 +64,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     labels: tuple[str, ...]
     threshold: float
     max_tokens: int
+    padding_id: int
     card: Card | None
 
 
@@ -120,6 +121,7 @@ def describe(
         labels=labels,
         threshold=threshold if threshold is not None else card.threshold if card else DEFAULT_THRESHOLD,
         max_tokens=min(limit, length or limit),
+        padding_id=card.padding_id if card else options.padding_id,
         card=card,
     )
 
@@ -151,7 +153,7 @@ def encoder_spec(
         kind=kind,
         dtype=endpoint.dtype,
         max_tokens=endpoint.max_tokens,
-        padding_id=card.padding_id if card else options.padding_id,
+        padding_id=endpoint.padding_id,
         length=endpoint.length,
         subwords=decoded,
         vocabulary=vocabulary,

@@ -597,6 +597,17 @@ def test_encoders_of_the_last_three_versions_are_kept_and_no_more(server: FakeSe
 # --- probes and settings
 
 
+@pytest.mark.parametrize(("padding_id", "token"), [(0, 1), (1, 2)])
+def test_a_probe_is_not_padding(server: FakeServing, connect: Connect, padding_id: int, token: int) -> None:
+    server.versions = {1: Version(card={"padding_id": padding_id})}
+    model = connect()
+    model.refresh()
+
+    model.probe()
+
+    assert server.requests[-1].inputs["tokens"].tensor_content == token.to_bytes(4, "little")
+
+
 def test_a_probe_says_whether_the_server_answers(server: FakeServing, connect: Connect) -> None:
     model = connect()
     with pytest.raises(ServingUnavailable):
