@@ -1,11 +1,14 @@
 """The Source over a Kafka consumer group.
 
-Two rules keep it honest (both were learnt from duplicates that a textbook loop makes):
+Three rules keep it honest. The first two were learnt from duplicates that a textbook loop makes, the third from a group
+that rebalanced for ever:
 
 - the group metadata is taken right after the poll that brought the records, never later: read later it may belong to
   another generation, or to none, which brokers accept without fencing;
 - when the generation or the member id has changed, what was polled is dropped and every assigned partition goes back to
-  its committed offset: the client keeps its old positions through some rejoins.
+  its committed offset: the client keeps its old positions through some rejoins;
+- while a rebalance is under way, nothing but poll() is called: kafka-python 3.0.12 throws away a join that ends while nobody
+  polls, and joins again, which makes every other member rejoin (coordinator/base.py, join_group_async).
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.structs import OffsetAndMetadata
+from kafka.structs import MemberState, OffsetAndMetadata
 
 from worker.errors import DeliveryFailed, KafkaUnavailable, OffsetsLost, SourceLost
 from worker.kafka_client import explain, is_fatal, topic_id, translated
@@ -24,6 +27,9 @@ from worker.records import Partition, Record, Window
 
 LAG_SECONDS = 1.0
 """How often the lag is worked out anew."""
+JOIN_SECONDS = 5.0
+"""How long a poll goes on beyond its time while a rebalance is under way."""
+JOIN_POLL_SECONDS = 0.5
 PAUSE_SECONDS = 0.2
 """Wait after a poll that failed, so that an outage costs no CPU."""
 
@@ -72,19 +78,23 @@ class KafkaSource:
         try:
             polled = self._fetch(timeout_seconds)
         except kafka_errors.NoOffsetForPartitionError:
-            polled, self._stale = {}, True
+            polled = {}
+            self._lose("a partition came up that has no committed offset")
         except (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError) as error:
             raise OffsetsLost(self._out_of_range(error)) from error
         except (kafka_errors.KafkaError, OSError) as error:
             self._wait_out(error)
             return None
         claim = self._consumer.group_metadata()
+        if claim.state == MemberState.REBALANCING:
+            if polled:
+                self._lose("the group began to rebalance while a window was filled")
+            return None
         if not self._in_place(claim):
             return None
-        if self._held:
+        if self._held and polled:
             # Only a partition assigned during this very poll can bring anything: it is read again later.
-            self._stale = self._stale or bool(polled)
-            return None
+            self._lose("records came although they were held back")
         return self._window(polled, claim)
 
     def hold(self) -> None:
@@ -165,6 +175,13 @@ class KafkaSource:
             return False
         return True
 
+    def _lose(self, why: str) -> None:
+        """Positions go back to the committed offsets, so nothing in flight may count any more. Raises SourceLost, unless
+        that has been said already."""
+        if not self._stale:
+            self._stale = True
+            raise SourceLost(why)
+
     def _check_topic(self) -> None:
         """Our positions mean nothing in another topic of the same name; without this they would be kept and used."""
         now = topic_id(self._consumer, self._topic)
@@ -231,19 +248,34 @@ class KafkaSource:
     # --- records -------------------------------------------------------------------------------------------------
 
     def _fetch(self, timeout_seconds: float) -> dict[TopicPartition, list[Any]]:
-        """One poll; with a fill time, further ones until the window is full or the time is up."""
-        polled: dict[TopicPartition, list[Any]] = self._consumer.poll(
-            int(timeout_seconds * 1000), max_records=self._window_records
-        )
-        deadline = self._clock.monotonic() + self._fill_seconds
-        while self._fill_seconds and polled:
-            room = self._window_records - sum(map(len, polled.values()))
-            left_ms = int((deadline - self._clock.monotonic()) * 1000)
-            if room <= 0 or left_ms <= 0:
-                break
-            for partition, records in self._consumer.poll(left_ms, max_records=room).items():
-                polled.setdefault(partition, []).extend(records)
+        """One poll, or as many as a rebalance under way needs; with a fill time, further ones until the window is full or
+        the time is up."""
+        polled = self._poll_for(timeout_seconds, self._window_records)
+        deadline = self._clock.monotonic() + JOIN_SECONDS
+        while not polled and self._joining() and self._clock.monotonic() < deadline:
+            polled = self._poll_for(JOIN_POLL_SECONDS, self._window_records)
+        return self._fill(polled) if self._fill_seconds and polled else polled
+
+    def _joining(self) -> bool:
+        return bool(self._consumer.group_metadata().state == MemberState.REBALANCING)
+
+    def _poll_for(self, seconds: float, max_records: int) -> dict[TopicPartition, list[Any]]:
+        polled: dict[TopicPartition, list[Any]] = self._consumer.poll(int(seconds * 1000), max_records=max_records)
         return polled
+
+    def _fill(self, polled: dict[TopicPartition, list[Any]]) -> dict[TopicPartition, list[Any]]:
+        deadline = self._clock.monotonic() + self._fill_seconds
+        while True:
+            room = self._window_records - sum(map(len, polled.values()))
+            left_seconds = deadline - self._clock.monotonic()
+            if room <= 0 or left_seconds <= 0:
+                return polled
+            try:
+                more = self._poll_for(left_seconds, room)
+            except (kafka_errors.KafkaError, OSError):
+                return polled  # the next poll meets it again; what has been read must not get lost for it
+            for partition, records in more.items():
+                polled.setdefault(partition, []).extend(records)
 
     def _window(self, polled: Mapping[TopicPartition, list[Any]], claim: Any) -> Window | None:
         records: list[Record] = []

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
+from kafka.coordinator.base import MemberState
 
 from worker.answers import Outgoing
 from worker.errors import DeliveryFailed
@@ -46,7 +47,7 @@ class KeepsPositions(KafkaSource):
         member = (claim.generation_id, claim.member_id)
         if self._member is None or member == self._member:
             return super()._in_place(claim)
-        if claim.generation_id >= 0 and claim.member_id:
+        if claim.state is MemberState.STABLE:
             self._member, self._stale = member, False
             for partition in self._consumer.assignment() & self._kept.keys():
                 self._consumer.seek(partition, self._kept[partition])

@@ -146,13 +146,17 @@ class World:
         """Topics and a group that no worker of a slot knows. `label_settings` are the results' topic's own."""
         reviews, labels, dead = create_topics(self.broker.bootstrap, partitions=partitions)
         if label_settings:
-            admin = self.admin()
-            try:
-                configs = {name.replace("_", "."): value for name, value in label_settings.items()}
-                admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, labels, configs=configs)])
-            finally:
-                admin.close()
+            self.configure(labels, **label_settings)
         return Topics(self.broker.bootstrap, f"group-of-{reviews}", reviews, labels, dead)
+
+    def configure(self, topic: str, **settings: str) -> None:
+        """Sets a topic's own settings, by Kafka's names with underscores."""
+        configs = {name.replace("_", "."): value for name, value in settings.items()}
+        admin = self.admin()
+        try:
+            admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)])
+        finally:
+            admin.close()
 
     def worker(self, topics: Topics, name: str, **settings: object) -> WorkerProcess:
         """A plain worker on topics of its own, straight to the broker and to the model server's front."""
