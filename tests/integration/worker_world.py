@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
@@ -55,7 +55,7 @@ class World:
     ) -> None:
         self.bootstrap = bootstrap
         self.serving = serving
-        self._folder = folder
+        self.folder = folder
         [self.reviews] = create_topics(bootstrap, "reviews", partitions=partitions)
         self.labels, self.dead = create_topics(
             bootstrap, "review-labels", "reviews-dead-letter", partitions=output_partitions or partitions
@@ -79,7 +79,7 @@ class World:
 
     def worker(self, environment: Mapping[str, str] | None = None, **more: object) -> WorkerProcess:
         """Starts one. Without `transactional_id` all share one, so a second live worker needs its own."""
-        log_path = self._folder / f"worker-{len(self._workers)}.log"
+        log_path = self.folder / f"worker-{len(self._workers)}.log"
         worker = WorkerProcess(self.settings(**more), log_path, environment=environment)
         self._workers.append(worker)
         return worker
@@ -193,47 +193,27 @@ class World:
 
 
 class Load:
-    """Reviews that keep coming, from a thread, until it is stopped."""
+    """Reviews that keep coming until it is stopped; see `tests.integration.load`."""
 
-    def __init__(self, world: World, *, every_seconds: float = 0.01, texts_each: int = 4) -> None:
-        self._world = world
-        self._every_seconds = every_seconds
-        self._texts_each = texts_each
-        self._stop = Event()
-        self._failure: BaseException | None = None
-        self._thread = Thread(target=self._run, name="load", daemon=True)
-        self._thread.start()
+    def __init__(self, world: World) -> None:
+        texts = world.folder / "load.jsonl"
+        texts.write_bytes(b"\n".join(map(review_json, some_reviews(500))))
+        self._log = (world.folder / "load.log").open("w+")
+        command = [sys.executable, "-m", "tests.integration.load", world.bootstrap, world.reviews, str(texts)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log)
 
     def __enter__(self) -> Load:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Ends it once everything sent has been acknowledged. Raises what went wrong. Idempotent."""
-        self._stop.set()
-        self._thread.join(WAIT_SECONDS)
-        if self._failure is not None:
-            raise self._failure
-
-    def _run(self) -> None:
-        texts = itertools.cycle(some_reviews(500))
-        producer = KafkaProducer(bootstrap_servers=self._world.bootstrap, linger_ms=5)
-        sent = []
-        try:
-            for number in itertools.count():
-                for text in itertools.islice(texts, self._texts_each):
-                    key = b"key %d" % (number % 97)
-                    sent.append(producer.send(self._world.reviews, review_json(text), key=key))
-                if self._stop.wait(self._every_seconds):
-                    break
-            for future in sent:
-                future.get(WAIT_SECONDS)
-        except BaseException as error:  # noqa: BLE001  raised again by stop()
-            self._failure = error
-        finally:
-            producer.close()
+    def __exit__(self, failed: object, *_: object) -> None:
+        """Ends it once everything sent has been acknowledged; raises if that did not happen."""
+        if failed:
+            self._process.kill()
+        self._process.communicate(timeout=WAIT_SECONDS)
+        self._log.seek(0)
+        said = self._log.read()
+        self._log.close()
+        assert failed or self._process.returncode == 0, said
 
 
 def _high_watermarks(bootstrap: str, topic: str) -> dict[int, int]:

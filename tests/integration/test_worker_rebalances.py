@@ -1,0 +1,75 @@
+"""Workers that join and leave under load: nothing is lost, and under exactly-once nothing comes twice."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.harness import wait_for
+from tests.integration.conftest import MakeWorld
+from tests.integration.worker_world import Load, delivered, held_partitions
+
+ALL = {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
+def test_a_second_worker_joins_and_leaves_under_load(
+    make_world: MakeWorld, delivery: str, number: signal.Signals
+) -> None:
+    world = make_world(partitions=len(ALL))
+    settings = {"delivery": delivery, "window_records": 40, "batch_rows": 16}
+    with Load(world):
+        first = world.worker(**settings, transactional_id=f"{world.group}.0")
+        wait_for(lambda: delivered(first) > 100, 60, "results")
+        assert held_partitions(first) == ALL
+        second = world.worker(**settings, transactional_id=f"{world.group}.1")
+        wait_for(lambda: delivered(second) > 100, 60, "the second worker's results")
+        wait_for(lambda: len(held_partitions(first)) == 2, 30, "the first worker's smaller share")
+        # Each names the lag of its own partitions alone: a series of a partition given away would stand still for ever.
+        assert held_partitions(first) | held_partitions(second) == ALL
+        assert not held_partitions(first) & held_partitions(second)
+        if number is signal.SIGTERM:
+            assert second.stop() == 0
+        else:
+            second.kill()
+        wait_for(lambda: held_partitions(first) == ALL, 60, "everything back with the first")
+        before = delivered(first)
+        wait_for(lambda: delivered(first) > before + 100, 60, "the first worker's results")
+    if delivery == "exactly-once":
+        world.assert_each_once()
+        world.assert_in_order()
+    else:
+        world.assert_none_lost()
+    assert world.dead_letters() == {}
+    assert first.stop() == 0
+
+
+def test_two_workers_under_one_transactional_id_end_with_a_sentence_instead_of_fighting(make_world: MakeWorld) -> None:
+    world = make_world(partitions=len(ALL))
+    with Load(world):
+        workers = [world.worker(window_records=40) for _ in range(2)]
+        wait_for(lambda: any(worker.exit_code is not None for worker in workers), 90, "one of them to give up")
+        loser = next(worker for worker in workers if worker.exit_code is not None)
+        assert loser.exit_code == 5
+        assert f"another live process uses the transactional id '{world.group}.0'" in loser.log
+        assert "--transactional-id" in loser.log
+    world.assert_each_once()
+
+
+def test_a_worker_without_a_partition_waits_for_one(make_world: MakeWorld) -> None:
+    world = make_world(partitions=1)
+    with Load(world):
+        first = world.worker(window_records=40, transactional_id=f"{world.group}.0")
+        wait_for(lambda: delivered(first) > 50, 60, "results")
+        second = world.worker(window_records=40, transactional_id=f"{world.group}.1").wait_ready()
+        first_was = delivered(first) + delivered(second)
+        wait_for(lambda: delivered(first) + delivered(second) > first_was + 50, 60, "more results")
+        busy, idle = (first, second) if held_partitions(first) else (second, first)
+        assert held_partitions(idle) == set()
+        assert idle.ready()
+        assert busy.stop() == 0
+        wait_for(lambda: held_partitions(idle) == {0}, 60, "its turn")
+    world.assert_each_once()
+    world.assert_in_order()
