@@ -31,6 +31,8 @@ POLL_SECONDS = 0.5
 """How long a poll waits for records, and so how soon the reader sees that it should stop."""
 FULL_SECONDS = 0.5
 """How long the reader waits for a free window slot before it polls with its partitions held, to stay in the group."""
+HELD_SECONDS = 0.1
+"""How long each of those polls takes, and so how soon after a slot is free reading goes on."""
 
 BUSY_SHARE = 0.25
 """A window this full is a sign of load: a poll seldom brings a whole one, since it takes what the client has at hand."""
@@ -102,6 +104,7 @@ class Pipeline:
         self._rewind = False
         self._reader_done = False
         self._waiting_for_model = False
+        self._holding = False
         self._busy = False
         """Whether the last window was so full that more records wait than one window holds."""
         self._gave_up = False
@@ -145,9 +148,11 @@ class Pipeline:
         served = self._usable_model()
         if served is None or not self._wait_for_slot():
             # Held, not idle: polling keeps us in the group and lets us see a rebalance.
+            self._holding = True
             self._source.hold()
-            self._poll(POLL_SECONDS if served is None else 0.0)
+            self._poll(HELD_SECONDS)
             return
+        self._holding = False
         self._source.go_on()
         window = self._poll(POLL_SECONDS)
         if window is not None:
