@@ -22,6 +22,7 @@ from kafka.structs import MemberState, OffsetAndMetadata
 
 from worker.errors import DeliveryFailed, KafkaUnavailable, OffsetsLost, SourceLost
 from worker.kafka_client import explain, is_fatal, topic_id, translated
+from worker.kafka_records import read_any_header_name
 from worker.ports import Clock, Events
 from worker.records import Partition, Record, Window
 
@@ -82,6 +83,8 @@ class KafkaSource:
             self._lose("a partition came up that has no committed offset")
         except (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError) as error:
             raise OffsetsLost(self._out_of_range(error)) from error
+        except kafka_errors.CorruptRecordError as error:
+            raise OffsetsLost(self._unreadable(error)) from error
         except (kafka_errors.KafkaError, OSError) as error:
             self._wait_out(error)
             return None
@@ -227,6 +230,15 @@ class KafkaSource:
             "earliest, latest, a timestamp or offsets"
         )
 
+    def _unreadable(self, error: BaseException) -> str:
+        # Polling on is no way out: kafka-python 3.0.12 then spins inside poll() and never returns.
+        places = ", ".join(f"{tp.partition}:{self._position(tp)}" for tp in sorted(self._placed))
+        return (
+            f"a record of the topic {self._topic} cannot be read ({explain(error)}); it is the next one of one of the "
+            f"partitions, which stand at {places}. If a restart does not help, go on after it: stop all workers and start "
+            "one with --from and the offset after it"
+        )
+
     def _wait_out(self, error: BaseException) -> None:
         if is_fatal(error):
             raise KafkaUnavailable(f"reading from Kafka: {explain(error)}") from error
@@ -304,5 +316,6 @@ class KafkaSource:
 
 def open_consumer(options: Mapping[str, Any]) -> KafkaConsumer:
     """A consumer connected to the brokers. Raises KafkaUnavailable."""
+    read_any_header_name()
     with translated(f"connecting to Kafka at {','.join(options['bootstrap_servers'])}"):
         return KafkaConsumer(**options)

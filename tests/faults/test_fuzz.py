@@ -122,11 +122,7 @@ def test_a_compressed_bomb_is_a_dead_letter_and_a_setting_of_the_topic_keeps_it_
     """The client decompresses a batch without a cap, so the worker holds it for a moment; 64 MiB of zeros here."""
     topics = world.fresh_topics(partitions=1)
     bomb = b"\x00" * BOMB_BYTES
-    options: dict[str, Any] = {
-        "compression_type": "gzip",
-        "max_request_size": 2 * BOMB_BYTES,
-        "buffer_memory": 4 * BOMB_BYTES,
-    }
+    options: dict[str, Any] = {"compression_type": "gzip", "max_request_size": 2 * BOMB_BYTES}
     produce(topics.bootstrap, topics.reviews, [*map(review_json, reviews.texts[:10]), bomb], **options)
     worker = closing.enter_context(world.worker(topics, "only", **NO_BRAKE))
     wait_for(worker.ready, 60, "the worker")

@@ -11,7 +11,7 @@ from kafka import TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import ConsumerGroupMetadata, MemberState
 
-from worker.errors import SourceLost
+from worker.errors import OffsetsLost, SourceLost
 from worker.kafka_source import KafkaSource
 from worker.records import Window
 from worker.testing import ManualClock, RecordingEvents
@@ -55,6 +55,10 @@ class ScriptedConsumer:
         return set()
 
     def pause(self, *_partitions: TopicPartition) -> None: ...
+
+    @property
+    def _subscription(self) -> Any:
+        return SimpleNamespace(assignment={P0: SimpleNamespace(position=SimpleNamespace(offset=17), highwater=20)})
 
     def subscribe(self, _topics: list[str]) -> None: ...
 
@@ -156,3 +160,17 @@ def test_records_that_come_while_held_drop_all_that_is_in_flight_since_they_are_
     consumer.script = [lambda: [0]]
     with pytest.raises(SourceLost):
         source.poll(0.0)
+
+
+def test_a_record_that_cannot_be_read_ends_the_worker_with_its_place(
+    consumer: ScriptedConsumer, clock: ManualClock
+) -> None:
+    """Another poll would spin in the client for ever."""
+    source = a_source(consumer, clock)
+
+    def fails() -> list[int]:
+        raise kafka_errors.CorruptRecordError("bad checksum")
+
+    consumer.script = [fails]
+    with pytest.raises(OffsetsLost, match=r"reviews.*bad checksum.*0:17.*--from"):
+        source.poll(0.5)
