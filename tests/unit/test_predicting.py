@@ -1,0 +1,195 @@
+"""From calls under way to one score or one verdict for each review, whatever the model server does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from threading import Event
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.backoff import Backoff
+from worker.errors import ModelGone, ModelMismatch, ServingRejected, ServingUnavailable, WorkerError
+from worker.predicting import Abandoned, Predictions, Predictor
+from worker.preparing import Decoded, Encoded, encode_window
+from worker.records import Reason, Record, Review, Window
+from worker.testing import FakeModel, ManualClock, RecordingEvents
+
+MAX_DELAY_SECONDS = 5.0
+MAX_STRIKES = 3
+
+Fail = Callable[[Sequence[str]], WorkerError | None]
+
+
+class Rig:
+    """A predictor over a model whose score of a text is the number in it, over 100."""
+
+    def __init__(self) -> None:
+        self.model = FakeModel(lambda text: (int(text.split()[-1]) / 100,))
+        self.events = RecordingEvents()
+        self.clock = ManualClock()
+        self.abandon = Event()
+        self.predictor = Predictor(
+            self.model,
+            self.events,
+            self.clock,
+            self.abandon,
+            backoff=Backoff(0.1, MAX_DELAY_SECONDS),
+            max_strikes=MAX_STRIKES,
+        )
+
+    def encoded(self, count: int, max_rows: int = 8) -> Encoded:
+        reviews = [Review(str(n), f"{'word ' * (n % 5)}{n}") for n in range(count)]
+        decoded = Decoded(Window([record()], {}), [record()] * count, reviews, [])
+        return encode_window(decoded, self.model.current(), max_rows=max_rows, max_padded_tokens=1_000)
+
+    def predict(self, count: int, max_rows: int = 8) -> Predictions:
+        encoded = self.encoded(count, max_rows)
+        return self.predictor.finish(encoded, self.predictor.start(encoded))
+
+
+def record() -> Record:
+    return Record("reviews", 0, 0, 0, None, b"")
+
+
+def numbers(texts: Sequence[str]) -> set[int]:
+    return {int(text.split()[-1]) for text in texts}
+
+
+def fails_on(culprits: set[int], error: Callable[[], WorkerError]) -> Fail:
+    return lambda texts: error() if numbers(texts) & culprits else None
+
+
+def assert_scored_but_for(predictions: Predictions, count: int, culprits: set[int], reason: Reason) -> None:
+    assert set(predictions.rejections) == culprits
+    assert {rejection.reason for rejection in predictions.rejections.values()} <= {reason}
+    assert {n: outputs[0] for n, outputs in predictions.outputs.items()} == {
+        n: n / 100 for n in set(range(count)) - culprits
+    }
+
+
+@given(st.integers(0, 40), st.integers(1, 9))
+def test_each_review_gets_its_own_score_however_batches_are_cut(count: int, max_rows: int) -> None:
+    assert_scored_but_for(Rig().predict(count, max_rows), count, set(), Reason.REJECTED_BY_MODEL)
+
+
+@given(st.sets(st.integers(0, 31), max_size=5), st.integers(1, 32))
+def test_what_the_model_refuses_is_found_and_costs_nobody_else_a_score(culprits: set[int], max_rows: int) -> None:
+    rig = Rig()
+    rig.model.fail = fails_on(culprits, lambda: ServingRejected("token 9999 is not in the table"))
+    predictions = rig.predict(32, max_rows)
+    assert_scored_but_for(predictions, 32, culprits, Reason.REJECTED_BY_MODEL)
+    assert all("token 9999" in rejection.detail for rejection in predictions.rejections.values())
+    assert rig.clock.waits == [], "asking again would change nothing"
+    batches = math.ceil(32 / max_rows)
+    # A culprit costs at most two requests for each halving of its batch.
+    assert len(rig.model.requests) <= batches + len(culprits) * 2 * math.ceil(math.log2(max(max_rows, 2)))
+
+
+@given(st.sets(st.integers(0, 15), max_size=3), st.sampled_from(["UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL"]))
+def test_what_crashes_a_server_that_answers_everything_else_is_found(culprits: set[int], status: str) -> None:
+    rig = Rig()
+    rig.model.fail = fails_on(culprits, lambda: ServingUnavailable("connection reset", status))
+    predictions = rig.predict(16)
+    assert_scored_but_for(predictions, 16, culprits, Reason.CRASHES_MODEL)
+    assert all(status in rejection.detail for rejection in predictions.rejections.values())
+
+
+@given(st.integers(1, 60), st.integers(0, 60))
+def test_however_long_an_outage_lasts_nobody_pays_for_it(probes: int, failures: int) -> None:
+    rig = Rig()
+    rig.model.away = [ServingUnavailable("no route")] * probes
+    left = min(failures, MAX_STRIKES)
+
+    def fail(texts: Sequence[str]) -> WorkerError | None:
+        nonlocal left
+        left -= 1
+        return ServingUnavailable("no route") if left >= 0 else None
+
+    rig.model.fail = fail
+    assert_scored_but_for(rig.predict(8), 8, set(), Reason.CRASHES_MODEL)
+    assert all(0 < wait <= MAX_DELAY_SECONDS for wait in rig.clock.waits)
+    if failures:
+        assert rig.events.named("state")[-1] == ("running",)
+
+
+def test_an_outage_is_told_and_so_is_its_end() -> None:
+    rig = Rig()
+    rig.model.away = [ServingUnavailable("no route to 10.0.0.7")] * 2
+    broken = [ServingUnavailable("connection reset")]
+    rig.model.fail = lambda _texts: broken.pop() if broken else None
+    rig.predict(4)
+    assert rig.events.named("state") == [("holding", "no route to 10.0.0.7")] * 2 + [("running",)]
+    assert [told[:3] for told in rig.events.named("retrying")] == [("predict", "UNAVAILABLE", n) for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("status", ["RESOURCE_EXHAUSTED", "BAD_REPLY"])
+def test_a_server_that_is_full_or_makes_no_sense_never_condemns_a_review(status: str) -> None:
+    rig = Rig()
+    broken = [ServingUnavailable("not now", status)] * 50
+    rig.model.fail = lambda _texts: broken.pop() if broken else None
+    assert_scored_but_for(rig.predict(8), 8, set(), Reason.CRASHES_MODEL)
+    assert len(rig.model.requests) == 51
+
+
+def test_a_failure_counts_only_right_after_the_server_was_seen_alive() -> None:
+    """The first failure of a batch proves nothing: the outage began while it was under way."""
+    rig = Rig()
+    broken = [ServingUnavailable("connection reset")] * MAX_STRIKES
+    rig.model.fail = lambda _texts: broken.pop() if broken else None
+    rig.predict(4, max_rows=4)
+    assert [len(texts) for texts in rig.model.requests] == [4] * (MAX_STRIKES + 1), "not bisected yet"
+
+
+def test_a_version_that_is_gone_is_passed_on() -> None:
+    rig = Rig()
+    encoded = rig.encoded(4)
+    rig.model.version = None
+    with pytest.raises(ModelGone):
+        rig.predictor.finish(encoded, rig.predictor.start(encoded))
+
+
+def test_a_worker_that_stops_waits_no_longer() -> None:
+    rig = Rig()
+    rig.model.fail = lambda _texts: ServingUnavailable("no route")
+    encoded = rig.encoded(4)
+    calls = rig.predictor.start(encoded)
+    rig.abandon.set()
+    with pytest.raises(Abandoned):
+        rig.predictor.finish(encoded, calls)
+    with pytest.raises(Abandoned):
+        rig.predictor._wait_until_alive(ServingUnavailable("no route"))
+
+
+def test_a_version_is_waited_for_until_one_fits() -> None:
+    rig = Rig()
+    refresh, errors = rig.model.refresh, [ModelMismatch("three labels for one output"), ServingUnavailable("none yet")]
+
+    def refuse_first():
+        if errors:
+            raise errors.pop()
+        return refresh()
+
+    rig.model.refresh = refuse_first  # type: ignore[method-assign]
+    assert rig.predictor.wait_for_version(ModelGone("version 1 is not served"), 1).version == 1
+    states = [told[0] for told in rig.events.named("state")]
+    assert states == ["holding", "holding", "running"]
+    assert len(rig.clock.waits) == 2
+
+
+def test_a_server_that_lists_what_it_does_not_serve_is_asked_with_pauses() -> None:
+    rig = Rig()
+    for times in range(1, 5):
+        rig.predictor.wait_for_version(ModelGone("version 1 is not served"), times)
+    assert len(rig.clock.waits) == 3
+    assert rig.clock.waits[-1] > rig.clock.waits[0]
+
+
+def test_a_worker_that_stops_waits_for_no_version() -> None:
+    rig = Rig()
+    rig.model.version = None
+    rig.abandon.set()
+    with pytest.raises(Abandoned):
+        rig.predictor.wait_for_version(ModelGone("version 1 is not served"), 1)
