@@ -20,6 +20,7 @@ from kafka.errors import CoordinatorNotAvailableError
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.processes import Process
+from worker.kafka_records import read_any_header_name
 from worker.records import Record
 
 READY_SECONDS = 60.0
@@ -204,6 +205,7 @@ def read_committed(bootstrap: str, *topics: str) -> list[Record]:
 
 def iter_committed(bootstrap: str, *topics: str) -> Iterable[Record]:
     """As `read_committed`, one record at a time: one partition after another."""
+    read_any_header_name()
     consumer = KafkaConsumer(
         bootstrap_servers=bootstrap, isolation_level="read_committed", enable_auto_commit=False, metrics_enabled=False
     )
