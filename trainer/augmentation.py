@@ -15,7 +15,7 @@ from worker.text import Vocabulary
 Tokens = npt.NDArray[np.int32]
 SPELLED_SHARE = 0.3
 """Of the subwords that can be spelled in smaller ones, so many are, in each epoch others."""
-CROPPED_SHARE = 0.5
+CROPPED_SHARE = 0.25
 SHORTEST_CROP_TOKENS = 8
 SHORTEST_PREFIX = 2
 

@@ -139,7 +139,7 @@ def check(figures: Figures) -> None:
 
 def _keras_file(model: Any) -> bytes:
     """The Keras model itself, for those who want to go on from it; without the optimizer, which is most of its size."""
-    bare = keras.models.clone_model(model)
+    bare = keras.Sequential.from_config(model.get_config())
     bare.set_weights(model.get_weights())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, KERAS_FILE)
