@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -10,8 +11,13 @@ from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from protos.codecs import CodecError, decode_review
 from tests.harness import review_json, wait_for
+from tests.integration.conftest import MakeWorld
 from tests.integration.worker_world import World, assert_scored_as_offline, logged, some_reviews, state
-from tests.models import TinyModel
+from tests.model_server_fixture import running_model_server
+from tests.models import TinyModel, tiny_vocabulary, tiny_weights
+from trainer import model as keras_model
+from trainer.card import Card
+from trainer.export import export
 from worker.records import Reason, Record
 
 LIMIT_BYTES = 5_000
@@ -151,6 +157,42 @@ def test_random_bytes_are_answered_as_what_they_are(world: World) -> None:
         assert (letter.key, letter.value) == (inputs[source].key, inputs[source].value)
     assert 0 < len(letters) < len(inputs)
     assert worker.stop() == 0
+
+
+@pytest.fixture
+def narrow_model(tmp_path: Path) -> TinyModel:
+    """A model whose table ends where the bytes of unknown characters begin: it refuses every text that has one."""
+    vocabulary = tiny_vocabulary()
+    rows = vocabulary.size - 256
+    embedding, *others = tiny_weights(vocabulary)
+    model = keras_model.build(rows)
+    model.set_weights([embedding[:rows], *others])
+    card = Card.of(vocabulary, threshold=0.6, max_tokens=4096)
+    return TinyModel(
+        export(model, vocabulary, tmp_path / "sentiment_classifier", card=card, version=1), vocabulary, 1, card
+    )
+
+
+def test_what_the_model_refuses_is_the_dead_letter_of_that_review_alone(
+    make_world: MakeWorld, narrow_model: TinyModel
+) -> None:
+    texts = [f"a good film {'映画' if number % 29 == 5 else ''}" for number in range(120)]
+    with running_model_server(narrow_model.path.parent) as server:
+        world = make_world(serving=server.grpc_target)
+        world.push(map(review_json, texts), key=lambda n: b"%d" % n, partition=0)
+        worker = world.worker(batch_rows=16)
+        world.assert_each_once()
+        letters = world.dead_letters()
+        assert {letter.key for letter, _ in letters.values()} == {b"%d" % n for n in range(120) if n % 29 == 5}
+        for letter, told in letters.values():
+            assert (told.reason, told.stage) == (Reason.REJECTED_BY_MODEL, "predict")
+            assert "INVALID_ARGUMENT" in told.message
+            assert letter.value == review_json(texts[int(letter.key or b"")])
+        text_of = {source: texts[int(record.key or b"")] for source, record in world.inputs().items()}
+        assert_scored_as_offline(
+            narrow_model, {source: text for source, text in text_of.items() if source not in letters}, world.results()
+        )
+        assert worker.stop() == 0
 
 
 def test_dead_letters_without_end_stop_the_worker_before_it_empties_the_topic(world: World) -> None:
