@@ -147,13 +147,15 @@ def _read_lines(name: str, lines: _Lines, _columns: Columns) -> Iterator[Row]:
         where = f"{name}:{lines.number}"
         if lines.overlong:
             yield BadRow(where, _TOO_LONG)
-        elif not line.strip():
             continue
-        else:
-            try:
-                yield entry(ReviewMessage(id="", text=line.decode().rstrip("\r\n")), where)
-            except UnicodeDecodeError:
-                yield BadRow(where, _NOT_UTF8)
+        try:
+            text = line.decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            yield BadRow(where, _NOT_UTF8)
+            continue
+        # Only as text: bytes.strip() knows fewer kinds of white space.
+        if text.strip():
+            yield entry(ReviewMessage(id="", text=text), where)
 
 
 def _read_jsonl(name: str, lines: _Lines, columns: Columns) -> Iterator[Row]:

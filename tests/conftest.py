@@ -5,15 +5,23 @@ The heavy parts start once a session and only when a test asks for them.
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from hypothesis import settings
 
 from deploy.local.broker import Broker
 from tests.model_server_fixture import ServerHandle, running_model_server
+
+# No test is timed. In CI every run tries the same examples, so that a change is judged by what it changed; everywhere
+# else each run tries new ones.
+settings.register_profile("everywhere", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "everywhere")
 
 
 class MakeTopics(Protocol):
