@@ -62,7 +62,8 @@ def show(outcome: Outcome) -> None:
     ends = ", ".join(f"{_name(code)} {count}" for code, count in sorted(outcome.ends.items()))
     console.print(
         f"seed {outcome.seed}: {outcome.faults.total()} faults of {len(outcome.faults)} kinds{missed} "
-        f"in {outcome.seconds / 60:.1f} min; workers ended: {ends}"
+        f"in {outcome.seconds / 60:.1f} min, {outcome.answered_meanwhile:,} messages committed meanwhile; "
+        f"workers ended: {ends}"
     )
     console.print(str(outcome.report), highlight=False)
     for name, codes in outcome.unexpected_ends.items():

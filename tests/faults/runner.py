@@ -17,10 +17,10 @@ from tests.faults.checker import Report
 from tests.faults.faults import LANES, Fault
 from tests.faults.reviews import Reviews
 from tests.faults.world import World
-from tests.harness import wait_for_lag_zero
+from tests.harness import committed_offsets, wait_for_lag_zero
 
-REST_SECONDS = (0.5, 3.5)
-"""Between two faults of a lane, so that the workers also get on."""
+REST_SECONDS = (1.0, 6.0)
+"""Between two faults of a lane, so that faults meet workers that get on."""
 SETTLE_SECONDS = 180.0
 MALFORMED_SHARE = 0.01
 POISON_SHARE = 0.00002
@@ -53,6 +53,8 @@ class Outcome:
     ends: Counter[int] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
     unsent: int = 0
+    answered_meanwhile: int = 0
+    """Messages committed by the time the last fault was over; the rest came when all was well again."""
     seconds: float = 0.0
 
     @property
@@ -76,6 +78,8 @@ def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = lambda _line: 
         feed.start()
         _strike_all(plan, world, outcome, say)
         world.heal()
+        topics = world.topics
+        outcome.answered_meanwhile = sum(committed_offsets(topics.bootstrap, topics.group, topics.reviews).values())
         say(f"{outcome.faults.total()} faults in {time.monotonic() - started:.0f} s; healed")
         outcome.unsent = feed.finish()
         _settle(world, outcome)
