@@ -49,8 +49,8 @@ class KeepsPositions(KafkaSource):
             return super()._in_place(claim)
         if claim.state is MemberState.STABLE:
             self._member, self._stale = member, False
-            for partition in self._consumer.assignment() & self._kept.keys():
-                self._consumer.seek(partition, self._kept[partition])
+            for partition in self._consumer.assignment():  # nothing was committed where nothing was read
+                self._consumer.seek(partition, self._kept.get(partition, 0))
         return False  # this poll's records came from other positions
 
 
