@@ -150,9 +150,10 @@ def asleep_with_a_window(topics: Topics, hire: Hire, parts: dict[str, Any]) -> N
     sleeper = hire("sleeper", **parts)
     stale = sleeper.window()
     other = hire("other")
-    # The client leaves the group by itself once the interval has passed without a poll.
     other.work_off(topics)
     other.close()
+    # The client leaves the group by itself once the interval has passed without a poll; the broker may be the first.
+    wait_for(lambda: sleeper.consumer.group_metadata().generation_id < 0, WAIT_SECONDS, "the client to leave")
     sleeper.deliver(stale)
     fill(topics, 10)
     sleeper.work_off(topics)
