@@ -119,6 +119,10 @@ class _Delivery:
     def _attempt(self, window: Window, outgoing: Sequence[Outgoing]) -> list[int]:
         raise NotImplementedError
 
+    def _refused_alone(self, out: Outgoing) -> bool:
+        """Whether the broker refuses this record as too large when nothing else is sent. Leaves no producer behind."""
+        raise NotImplementedError
+
     def _open(self) -> KafkaProducer:
         raise NotImplementedError
 
@@ -126,6 +130,16 @@ class _Delivery:
         if self._producer is None:
             self._producer = self._open()
         return self._producer
+
+    def _too_large(self, outgoing: Sequence[Outgoing], suspects: Sequence[int]) -> list[int]:
+        """The largest of the suspects, once the broker has refused it alone: the client blames its neighbours as well, and
+        none of them may become a dead letter for that."""
+        largest = max(suspects, key=lambda index: _size_bytes(outgoing[index]))
+        if not self._refused_alone(outgoing[largest]):
+            raise kafka_errors.MessageSizeTooLargeError(
+                "a batch was refused, none of its records is too large by itself"
+            )
+        return [largest]
 
     def _smaller(self, window: Window, answer: Labelled | DeadLetter, refused: Outgoing) -> Outgoing:
         """A stand-in the broker may take: a dead letter for a result, a dead letter without its value for a dead letter."""
@@ -175,13 +189,25 @@ class AtLeastOnce(_Delivery):
 
     def _attempt(self, window: Window, outgoing: Sequence[Outgoing]) -> list[int]:
         try:
-            producer = self._ready_producer()
-            too_large = Publisher(producer, limit_seconds=self._limit_seconds).publish(outgoing)
+            suspects = self._publish(outgoing)
+            if suspects:
+                return self._too_large(outgoing, suspects)
         except (kafka_errors.KafkaError, OSError) as error:
             self._give_up(error)
-        if not too_large:
-            self._commit(window)
-        return too_large
+        self._commit(window)
+        return []
+
+    def _refused_alone(self, out: Outgoing) -> bool:
+        refused = self._publish([out])
+        self._discard()
+        return bool(refused)
+
+    def _publish(self, outgoing: Sequence[Outgoing]) -> list[int]:
+        suspects = Publisher(self._ready_producer(), limit_seconds=self._limit_seconds).publish(outgoing)
+        if suspects:
+            # A refusal is fatal to an idempotent producer: whatever it is given afterwards fails in the same words.
+            self._discard()
+        return suspects
 
 
 class ExactlyOnce(_Delivery):
@@ -263,19 +289,12 @@ class ExactlyOnce(_Delivery):
             raise kafka_errors.TransactionAbortedError("the producer's epoch was bumped during the commit")
         return []
 
-    def _too_large(self, outgoing: Sequence[Outgoing], suspects: Sequence[int]) -> list[int]:
-        """The largest of the suspects, once the broker has refused it alone: the client blames its neighbours as well, and
-        none of them may become a dead letter for that."""
-        largest = max(suspects, key=lambda index: _size_bytes(outgoing[index]))
+    def _refused_alone(self, out: Outgoing) -> bool:
         producer = self._ready_producer()
         producer.begin_transaction()
-        refused = Publisher(producer, limit_seconds=self._limit_seconds).publish([outgoing[largest]])
+        refused = Publisher(producer, limit_seconds=self._limit_seconds).publish([out])
         self._abort(producer)
-        if not refused:
-            raise kafka_errors.MessageSizeTooLargeError(
-                "a batch was refused, none of its records is too large by itself"
-            )
-        return [largest]
+        return bool(refused)
 
     def _abort(self, producer: KafkaProducer) -> None:
         within(self._transaction_seconds, producer.abort_transaction)

@@ -128,14 +128,13 @@ class World:
         return [decode_result(record.value, record.headers) for record in read_committed(self.bootstrap, self.labels)]
 
     def dead_letters(self) -> dict[str, tuple[Record, dead_letters.DeadLetterInfo]]:
-        """By the id of the record that each is about."""
-        found = {}
+        """By the id of the record that each is about; of those repeated under at-least-once, the last."""
+        return {source: (record, told) for source, record, told in self._dead_letters()}
+
+    def _dead_letters(self) -> Iterable[tuple[str, Record, dead_letters.DeadLetterInfo]]:
         for record in read_committed(self.bootstrap, self.dead):
             told = dead_letters.parse(record.headers)
-            source = f"{told.topic}/{told.partition}/{told.offset}"
-            assert source not in found, f"two dead letters of {source}"
-            found[source] = (record, told)
-        return found
+            yield f"{told.topic}/{told.partition}/{told.offset}", record, told
 
     def answers(self) -> Counter[str]:
         """How many results and dead letters there are of each input, once everything is answered and visible."""
@@ -154,7 +153,9 @@ class World:
 
     def visible_answers(self) -> Counter[str]:
         """How many results and dead letters of each input a read_committed consumer sees now."""
-        return Counter([*(result.result_id for result in self.results()), *self.dead_letters()])
+        return Counter(
+            [*(result.result_id for result in self.results()), *(source for source, *_ in self._dead_letters())]
+        )
 
     def assert_each_once(self) -> None:
         """Exactly one answer for each input, none for anything else."""
