@@ -36,7 +36,7 @@ PAUSE_SECONDS = 0.2
 
 
 class KafkaSource:
-    """Reads one topic as a member of a consumer group. `until`: the offset each partition ends at, if any."""
+    """Reads the one topic its consumer is subscribed to. `until`: the offset each partition ends at, if any."""
 
     def __init__(
         self,
@@ -70,7 +70,6 @@ class KafkaSource:
         self._lag: dict[Partition, int] = {}
         self._lag_at = float("-inf")
         self._closed = False
-        consumer.subscribe([topic])
 
     def poll(self, timeout_seconds: float) -> Window | None:
         """See ports.Source."""
@@ -269,7 +268,12 @@ class KafkaSource:
         return self._fill(polled) if self._fill_seconds and polled else polled
 
     def _joining(self) -> bool:
-        return bool(self._consumer.group_metadata().state == MemberState.REBALANCING)
+        if self._consumer.group_metadata().state != MemberState.REBALANCING:
+            return False
+        # A rejoin because of new partitions is forgotten when the poll that began it ends before it does, and the member
+        # would be neither in nor out for ever (need_rejoin in coordinator/consumer.py). Asked for, it is taken up again.
+        self._consumer._coordinator.request_rejoin()
+        return True
 
     def _poll_for(self, seconds: float, max_records: int) -> dict[TopicPartition, list[Any]]:
         polled: dict[TopicPartition, list[Any]] = self._consumer.poll(int(seconds * 1000), max_records=max_records)
@@ -314,8 +318,14 @@ class KafkaSource:
             self._consumer.pause(*running)
 
 
-def open_consumer(options: Mapping[str, Any]) -> KafkaConsumer:
-    """A consumer connected to the brokers. Raises KafkaUnavailable."""
+def open_consumer(options: Mapping[str, Any], topic: str) -> KafkaConsumer:
+    """A consumer connected to the brokers and subscribed to the topic; it joins its group at the first poll.
+
+    Raises KafkaUnavailable."""
     read_any_header_name()
     with translated(f"connecting to Kafka at {','.join(options['bootstrap_servers'])}"):
-        return KafkaConsumer(**options)
+        consumer = KafkaConsumer(**options)
+    # Before the client has any metadata: to a leader that subscribes later, the topic's partitions come as a surprise at
+    # the next refresh, and the whole group rebalances (coordinator/consumer.py, _metadata_snapshot).
+    consumer.subscribe([topic])
+    return consumer

@@ -100,9 +100,11 @@ class Service:
         settings, events, clock = self._settings, self._events, self._clock
         with ThreadPoolExecutor(1, "model") as aside:
             opening = aside.submit(self._until_there, ServingUnavailable, lambda: open_model(settings, events, clock))
-            consumer = self._until_there(KafkaUnavailable, lambda: open_consumer(consumer_options(settings)))
+            consumer = self._until_there(
+                KafkaUnavailable, lambda: open_consumer(consumer_options(settings), settings.input_topic)
+            )
             closing.callback(consumer.close, autocommit=False)
-            partitions = check_topics(consumer, settings)
+            partitions = self._until_there(KafkaUnavailable, lambda: check_topics(consumer, settings))
             model = opening.result()
         closing.callback(model.close)
         self._until_there(KafkaUnavailable, lambda: apply_start(consumer, settings, parse_start(settings.start)))
@@ -115,7 +117,9 @@ class Service:
             events=events,
             clock=clock,
             pause=self._pause,
-            until=until_offsets(consumer, settings, parse_until(settings.until)),
+            until=self._until_there(
+                KafkaUnavailable, lambda: until_offsets(consumer, settings, parse_until(settings.until))
+            ),
         )
         closing.callback(source.close)
         delivery = self._delivery(source, partitions)

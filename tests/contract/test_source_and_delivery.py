@@ -82,7 +82,7 @@ class KafkaWorld:
             window_records=5,
         )
         events, clock, stop = RecordingEvents(), SystemClock(), Event()
-        consumer = open_consumer(consumer_options(self.settings))
+        consumer = open_consumer(consumer_options(self.settings), reviews)
         self.source = KafkaSource(
             consumer,
             reviews,

@@ -67,7 +67,7 @@ class Actor:
         def pause(seconds: float) -> bool:
             return clock.wait(stop, seconds)
 
-        self.consumer = open_consumer(consumer_options(settings))
+        self.consumer = open_consumer(consumer_options(settings), topics.reviews)
         self.source = source(
             self.consumer,
             topics.reviews,

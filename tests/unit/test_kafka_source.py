@@ -30,6 +30,7 @@ class ScriptedConsumer:
         self.position = 0
         self._clock = clock
         self._cluster = SimpleNamespace(topic_id=lambda _topic: None)
+        self._coordinator = SimpleNamespace(request_rejoin=lambda: None)
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
         self.polls += 1
@@ -59,8 +60,6 @@ class ScriptedConsumer:
     @property
     def _subscription(self) -> Any:
         return SimpleNamespace(assignment={P0: SimpleNamespace(position=SimpleNamespace(offset=17), highwater=20)})
-
-    def subscribe(self, _topics: list[str]) -> None: ...
 
 
 @pytest.fixture

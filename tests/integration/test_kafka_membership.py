@@ -1,0 +1,94 @@
+"""What the Kafka client does to a member of a group, and the source makes up for. On the real broker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from threading import Event
+
+import pytest
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.structs import MemberState
+
+from deploy.local.broker import Broker
+from tests.conftest import MakeTopics
+from tests.harness import wait_for
+from worker.clock import SystemClock
+from worker.config import Settings
+from worker.errors import SourceLost
+from worker.kafka_client import check_topics, consumer_options
+from worker.kafka_source import KafkaSource, open_consumer
+from worker.records import Window
+from worker.testing import RecordingEvents
+
+WAIT_SECONDS = 30.0
+
+
+class Member:
+    """A source and its consumer, the only ones in their group."""
+
+    def __init__(self, broker: Broker, names: list[str]) -> None:
+        reviews, labels, dead = names
+        settings = Settings(
+            bootstrap=broker.bootstrap,
+            group=f"group-of-{reviews}",
+            input_topic=reviews,
+            output_topic=labels,
+            dead_letter_topic=dead,
+        )
+        clock, stop = SystemClock(), Event()
+        self.consumer: KafkaConsumer = open_consumer(consumer_options(settings), reviews)
+        check_topics(self.consumer, settings)  # as the worker does at its start, for the metadata it brings
+        self.source = KafkaSource(
+            self.consumer,
+            reviews,
+            window_records=5,
+            request_timeout_seconds=10,
+            events=RecordingEvents(),
+            clock=clock,
+            pause=lambda seconds: clock.wait(stop, seconds),
+        )
+
+    def next_window(self) -> Window:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < deadline:
+            with suppress(SourceLost):
+                window = self.source.poll(0.2)
+                if window is not None:
+                    return window
+        raise TimeoutError(f"no window within {WAIT_SECONDS:g} s")
+
+    @property
+    def generation(self) -> int:
+        return int(self.consumer.group_metadata().generation_id)
+
+
+@pytest.fixture
+def member(broker: Broker, topics: MakeTopics) -> Iterator[Member]:
+    names = topics(partitions=3)
+    producer = KafkaProducer(bootstrap_servers=broker.bootstrap)
+    producer.send(names[0], b"a fine film").get(WAIT_SECONDS)
+    producer.close()
+    made = Member(broker, names)
+    yield made
+    made.source.close()
+
+
+def test_a_leader_knows_the_topic_s_partitions_before_it_joins(member: Member) -> None:
+    # Otherwise it takes them for new ones at the next refresh, and the whole group rebalances once more.
+    assert list(member.consumer._coordinator._metadata_snapshot.values()) == [{0, 1, 2}]
+    member.next_window()
+    assert member.generation == 1
+
+
+def test_a_rejoin_that_outlasts_the_poll_that_began_it_is_taken_up_again(member: Member) -> None:
+    first = member.next_window()
+    # What the client sees when the topic gets another partition.
+    member.consumer._coordinator._metadata_snapshot = {}
+    member.consumer.poll(0)
+    wait_for(lambda: member.generation > 1, WAIT_SECONDS, "the answer to the rejoin")
+    assert member.consumer.group_metadata().state == MemberState.REBALANCING
+    again = member.next_window()
+    assert again.records[0].value == first.records[0].value
+    assert again.claim.generation_id > first.claim.generation_id
