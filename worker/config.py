@@ -152,7 +152,6 @@ class Settings(BaseSettings):
     )
     max_review_bytes: Count = Field(262_144, description="Longest record value that is answered.")
     fetch_bytes: Count = Field(1_048_576, description="Bytes fetched from one partition at a time.")
-    cached_words: Count = Field(65_536, description="Words whose encoding is kept.")
     result_format: Literal["json", "protobuf"] = Field("json", description="How results are written.")
     audit_headers: bool = Field(
         False,

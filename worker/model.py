@@ -60,7 +60,6 @@ def options(settings: Settings) -> ServingOptions:
         logits=settings.logits,
         vocabulary_file=settings.vocabulary,
         padding_id=settings.padding_id,
-        cached_words=settings.cached_words,
         ca_file=settings.serving_ca_file,
         cert_file=settings.serving_cert_file,
         key_file=settings.serving_key_file,
@@ -81,6 +80,5 @@ def build_encoder(spec: EncoderSpec) -> BuiltEncoder:
         dtype=spec.dtype,
         padding_id=spec.padding_id,
         length=spec.length,
-        cached_words=spec.cached_words,
     )
     return BuiltEncoder(encoder_of_words, vocabulary.size, vocabulary.digest)

@@ -27,7 +27,7 @@ class Clock(Protocol):
 
 
 class Encoder(Protocol):
-    """Text to rows of one model version, and rows to its input tensor. Pure apart from a bounded cache.
+    """Text to rows of one model version, and rows to its input tensor. Pure.
 
     Used by one thread at a time."""
 

@@ -164,7 +164,6 @@ class EncoderSpec(msgspec.Struct, frozen=True):
     """The vocabulary as the model itself tells it, in the order of its ids."""
     vocabulary: bytes = b""
     """The vocabulary's file, where it comes from one instead."""
-    cached_words: int = 65_536
 
 
 class BuiltEncoder(NamedTuple):

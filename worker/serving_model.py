@@ -157,7 +157,6 @@ def encoder_spec(
         length=endpoint.length,
         subwords=decoded,
         vocabulary=vocabulary,
-        cached_words=options.cached_words,
     )
 
 

@@ -39,7 +39,6 @@ class ServingOptions:
     """For a model without a `vocabulary` signature: tfds .subwords or BERT vocab.txt."""
     padding_id: int = 0
     """For a model without a card."""
-    cached_words: int = 65_536
 
     ca_file: str = ""
     """PEM file of the authorities that sign the server's certificate. Empty: no TLS."""

@@ -108,12 +108,12 @@ def test_the_newest_available_version_is_used_and_its_card_believed(
         9: Version(state=State.LOADING),
     }
 
-    served = connect(cached_words=5).refresh()
+    served = connect().refresh()
 
     assert (served.name, served.version, served.labels, served.threshold) == (MODEL, 7, ("bad", "good"), 0.7)
     assert served.digest == digest_of(("seven", "é\n"))
     assert served.encoder.spec == EncoderSpec(
-        EncoderKind.SUBWORDS, DType.INT32, max_tokens=50, subwords=("seven", "é\n"), cached_words=5
+        EncoderKind.SUBWORDS, DType.INT32, max_tokens=50, subwords=("seven", "é\n")
     )
     assert events.named("serving") == [(served,)]
 

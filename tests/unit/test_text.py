@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from trainer.quiet import tfds  # silences what tensorflow says while it is imported, warnings included
 from worker.records import DType, Row
-from worker.text import HEADER, LONGEST_CACHED_CHARACTERS, MISSES_BEFORE_RENEWAL, SubwordEncoder, Vocabulary
+from worker.text import HEADER, SubwordEncoder, Vocabulary
 
 TfdsEncoder = tfds.deprecated.text.SubwordTextEncoder
 
@@ -131,7 +131,6 @@ def test_ids_are_those_of_tfds(theirs: Any, vocabulary: Vocabulary, ours: Subwor
 
     assert vocabulary.encode_ids(text) == expected
     assert unpack(ours.encode(text)) == expected
-    assert unpack(ours.encode(text)) == expected, "and from the cache"
 
 
 @given(SUBWORDS, st.lists(st.text("ab_\\&é .-\U0001f600", max_size=30), max_size=4))
@@ -322,25 +321,6 @@ def test_a_model_of_fixed_length_gets_rows_of_that_length() -> None:
 def test_a_dtype_that_holds_no_ids_is_refused(dtype: DType) -> None:
     with pytest.raises(ValueError, match="DT_INT32, DT_INT64 or DT_FLOAT"):
         encoder(dtype=dtype)
-
-
-@given(st.lists(TEXTS | st.text(min_size=40), max_size=20), st.integers(0, 8))
-def test_the_cache_holds_no_more_than_it_may_and_changes_nothing(texts: list[str], cached_words: int) -> None:
-    ours = encoder(cached_words=cached_words)
-    for text in texts:
-        assert unpack(ours.encode(text)) == Vocabulary(PLAIN).encode_ids(text)
-        assert len(ours._cache) <= cached_words
-        assert all(len(token) <= LONGEST_CACHED_CHARACTERS for token in ours._cache)
-
-
-def test_the_cache_learns_new_words_when_the_texts_change_for_good() -> None:
-    ours = encoder(cached_words=4)
-    ours.encode("one two three four")
-    for _ in range(4 * MISSES_BEFORE_RENEWAL + 8):
-        ours.encode("five")
-
-    assert "five" in ours._cache
-    assert "one " not in ours._cache
 
 
 def test_neither_tensorflow_nor_tokenizers_is_imported() -> None:
