@@ -10,7 +10,7 @@ from types import FrameType
 from worker.config import Settings, load
 from worker.errors import ExitCode, WorkerError
 from worker.logs import configure
-from worker.memory import return_freed_memory
+from worker.memory import collect_less_often, return_freed_memory
 
 COMMANDS = ("run", "config")
 HELP = """usage: inferry-worker [run | config] [--SETTING VALUE ...]
@@ -53,6 +53,8 @@ def _run(settings: Settings) -> int:
     configure(settings.log_level, settings.log_format)
     # Imported here: `config` and `--help` need neither Kafka nor gRPC, and answer at once without them.
     from worker.service import Service
+
+    collect_less_often()
 
     service = Service(settings)
     signals = 0

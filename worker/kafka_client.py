@@ -43,6 +43,8 @@ def connection_options(settings: Settings) -> dict[str, Any]:
         # One attempt to reach any of the brokers; the client's own 30 s would outlast our limits at start and at the end.
         "bootstrap_timeout_ms": _ms(min(settings.kafka_request_timeout_seconds, settings.startup_seconds)),
         "reconnect_backoff_max_ms": 2_000,
+        # The client also waits this long for connections it has just begun, several times at every start.
+        "retry_backoff_ms": 20,
     }
 
 
