@@ -4,36 +4,14 @@ import io
 import json
 import logging
 import math
-from collections.abc import Iterator
 
 import pytest
 import structlog
 
+from tests.unit.conftest import lines
 from worker import logs
 from worker.errors import ConfigError
 from worker.testing import ManualClock
-
-
-@pytest.fixture(autouse=True)
-def _unchanged_logging() -> Iterator[None]:
-    """The worker configures logging for its whole process; the other tests must not see it."""
-    root = logging.getLogger()
-    before = list(root.handlers), root.level
-    yield
-    root.handlers[:], root.level = before
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
-
-
-@pytest.fixture
-def log() -> io.StringIO:
-    stream = io.StringIO()
-    logs.configure("debug", "json", stream)
-    return stream
-
-
-def lines(stream: io.StringIO) -> list[dict[str, object]]:
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 @pytest.mark.parametrize(
