@@ -215,6 +215,13 @@ class Settings(BaseSettings):
             raise ValueError(f"kafka-security-protocol {self.kafka_security_protocol} needs kafka-sasl-mechanism")
         if self.retry_delay_seconds > self.max_retry_delay_seconds:
             raise ValueError("retry-delay-seconds must not be longer than max-retry-delay-seconds")
+        silent_seconds = 2 * self.request_timeout_seconds + self.retry_delay_seconds
+        if self.stall_seconds <= silent_seconds:
+            raise ValueError(
+                f"stall-seconds ({self.stall_seconds:g}) must be longer than twice request-timeout-seconds and "
+                f"retry-delay-seconds ({silent_seconds:g}): a model server that hangs is noticed after one call and one "
+                "probe, and must not turn /livez red before"
+            )
         if self.vocabulary and not Path(self.vocabulary).is_file():
             raise ValueError(f"the vocabulary file {self.vocabulary} does not exist")
         parse_start(self.start)

@@ -72,6 +72,8 @@ class Predictor:
         self._backoff = backoff
         self._max_strikes = max_strikes
         self._jitter = random.Random()  # noqa: S311  spreads retries; nothing secret hangs on it
+        self._held = False
+        """Whether we said that we hold. The deliverer's alone."""
 
     def start(self, encoded: Encoded) -> list[Call]:
         """Sends every batch; never blocks. The calls stand in the order of the batches."""
@@ -90,11 +92,16 @@ class Predictor:
                 raise Abandoned
             call = attempt.call or self._send(encoded, attempt.batch)
             try:
-                outputs.update(zip(attempt.batch.rows, call.result(), strict=True))
+                scores = call.result()
             except ServingRejected as error:
+                self._answered()
                 self._split(encoded, attempt, waiting, rejections, Rejection(Reason.REJECTED_BY_MODEL, str(error)))
             except ServingUnavailable as error:
                 self._again(encoded, attempt, waiting, rejections, error)
+            else:
+                self._answered()
+                outputs.update(zip(attempt.batch.rows, scores, strict=True))
+        self._answered()
         return Predictions(outputs, rejections)
 
     def wait_for_version(self, gone: ModelGone, times: int) -> ServedModel:
@@ -135,6 +142,9 @@ class Predictor:
         """Waits for the server, then sends the batch once more, or its halves once it has too many strikes."""
         if attempt.proven and error.status not in OVERLOADED:
             attempt.strikes += 1
+        if attempt.proven:
+            # Probes pass and batches do not: an overloaded server, or a review that hangs it. Either may take minutes.
+            self._hold(error)
         self._wait_until_alive(error)
         if attempt.strikes >= self._max_strikes:
             detail = (
@@ -159,10 +169,19 @@ class Predictor:
                 self._model.probe()
             except ServingUnavailable as still:
                 error = still
-                self._events.state("holding", str(still))
+                self._hold(still)
             else:
-                self._events.state("running")
                 return
+
+    def _hold(self, why: ServingUnavailable) -> None:
+        """Says that the model server is what keeps us, until it answers a batch again: a restart would not help."""
+        self._held = True
+        self._events.state("holding", str(why))
+
+    def _answered(self) -> None:
+        if self._held:
+            self._held = False
+            self._events.state("running")
 
     def _split(
         self,

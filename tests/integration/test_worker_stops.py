@@ -57,7 +57,7 @@ def silent_server(model_server: ServerHandle) -> Iterator[ServerHandle]:
 
 
 def test_a_second_sigterm_stops_at_once(world: World, silent_server: ServerHandle) -> None:
-    worker = world.worker(drain_seconds=300, request_timeout_seconds=300).wait_ready()
+    worker = world.worker(drain_seconds=300, request_timeout_seconds=50).wait_ready()
     os.kill(silent_server.pid, signal.SIGSTOP)
     world.push(map(review_json, some_reviews(20)))
     wait_for(lambda: total(worker, "inferry_windows_in_flight") > 0, 30, "a window in flight")
@@ -73,7 +73,7 @@ def test_a_second_sigterm_stops_at_once(world: World, silent_server: ServerHandl
 
 
 def test_what_outlasts_the_drain_time_is_left_to_the_next_worker(world: World, silent_server: ServerHandle) -> None:
-    worker = world.worker(drain_seconds=1, request_timeout_seconds=300).wait_ready()
+    worker = world.worker(drain_seconds=1, request_timeout_seconds=50).wait_ready()
     os.kill(silent_server.pid, signal.SIGSTOP)
     world.push(map(review_json, some_reviews(20)))
     wait_for(lambda: total(worker, "inferry_windows_in_flight") > 0, 30, "a window in flight")

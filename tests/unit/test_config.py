@@ -40,6 +40,7 @@ def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_defau
         (["--vocabulary", "/nowhere/words.txt"], "/nowhere/words.txt does not exist"),
         (["--labels", "only"], "at least two"),
         (["--retry-delay-seconds", "9"], "must not be longer"),
+        (["--stall-seconds", "20"], "stall-seconds (20) must be longer than twice request-timeout-seconds"),
     ],
 )
 def test_contradictions_are_refused_in_a_sentence(arguments: list[str], said: str) -> None:

@@ -134,6 +134,22 @@ def test_a_server_that_is_full_or_makes_no_sense_never_condemns_a_review(status:
     assert len(rig.model.requests) == 51
 
 
+def test_a_server_that_answers_probes_and_no_batch_holds_the_worker_until_it_answers_one() -> None:
+    """Else an overload of minutes, or a long search for the review that hangs the server, would look like a stall."""
+    rig = Rig()
+    broken = [ServingUnavailable("queue full", "RESOURCE_EXHAUSTED")] * 50
+    rig.model.fail = lambda _texts: broken.pop() if broken else None
+    rig.predict(8)
+    assert rig.events.named("state") == [("holding", "queue full")] * 49 + [("running",)]
+
+
+def test_a_worker_whose_last_review_was_the_culprit_holds_no_longer() -> None:
+    rig = Rig()
+    rig.model.fail = fails_on({0}, lambda: ServingUnavailable("connection reset"))
+    assert set(rig.predict(1).rejections) == {0}
+    assert rig.events.named("state")[-1] == ("running",)
+
+
 def test_a_failure_counts_only_right_after_the_server_was_seen_alive() -> None:
     """The first failure of a batch proves nothing: the outage began while it was under way."""
     rig = Rig()
