@@ -88,8 +88,12 @@ class Service:
             # Told to stop while it started: whatever was not there yet is not needed any more.
             if self._pipeline is None or self._stopping.is_set():
                 return True
+            began = self._clock.monotonic()
             finished = self._pipeline.run()
+            seconds = self._clock.monotonic() - began
         self._events.state("stopped")
+        if settings.until:
+            self._log.info("summary", complete=finished, seconds=round(seconds, 1), **self.telemetry.summary())
         return finished
 
     def _assemble(self, closing: ExitStack) -> Pipeline:

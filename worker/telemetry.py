@@ -40,6 +40,8 @@ class Telemetry:
         self._state = ""
         self._detail = ""
         self._served: ServedModel | None = None
+        self._answers: dict[str, dict[str, int]] = {"results": {}, "dead_letters": {}}
+        """What was made durable so far: results by label, dead letters by reason."""
         self._lag = PartitionGauge(metrics.LAG, registry)
 
         def counter(spec: Metric) -> Counter:
@@ -99,6 +101,10 @@ class Telemetry:
             return "No model version is available."
         return None
 
+    def summary(self) -> dict[str, dict[str, int]]:
+        """For the end of a bounded run: how many `results` by label and `dead_letters` by reason were made durable."""
+        return self._answers
+
     # --- ports.Events --------------------------------------------------------------------------------------------
 
     def polled(self, records: int, size_bytes: int) -> None:
@@ -157,8 +163,10 @@ class Telemetry:
         self._deliver_seconds.observe(seconds)
         for label, count in results_by_label.items():
             self._results.of(label).inc(count)
+            self._answers["results"][label] = self._answers["results"].get(label, 0) + count
         for reason, count in dead_letters_by_reason.items():
             self._dead_letters.of(reason).inc(count)
+            self._answers["dead_letters"][reason] = self._answers["dead_letters"].get(reason, 0) + count
         self._latency_seconds.observe_all(latencies_seconds)
         self._last_progress.set(self._clock.time())
         self._progress.delivered(partitions)

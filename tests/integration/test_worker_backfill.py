@@ -8,7 +8,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from tests.harness import end_offsets, review_json, wait_for
-from tests.integration.worker_world import WAIT_SECONDS, World, delivered, held_partitions, some_reviews, total
+from tests.integration.worker_world import WAIT_SECONDS, World, delivered, held_partitions, logged, some_reviews, total
 
 SOME_DAY_MS = 1_700_000_000_000
 SECOND_MS = 1_000
@@ -60,6 +60,10 @@ def test_a_bounded_run_answers_what_lies_between_once_and_ends(
     assert answered(world) == between
     expected = {partition: max(last, first[partition]) for partition in between}
     assert world.committed() == expected
+    [summary] = logged(worker, "summary")
+    assert summary["complete"] is True
+    assert sum(summary["results"].values()) == sum(map(len, between.values()))
+    assert summary["dead_letters"] == {}
 
 
 def test_a_bounded_run_of_an_empty_topic_ends_at_once(world: World) -> None:

@@ -139,6 +139,13 @@ def test_counts_what_happened(worker: Worker) -> None:
     assert worker.value("inferry_shadow_score_difference_sum") == pytest.approx(0.32)
 
 
+def test_the_summary_adds_up_what_was_delivered(worker: Worker) -> None:
+    assert worker.telemetry.summary() == {"results": {}, "dead_letters": {}}
+    worker.events.delivered(0.1, {"positive": 2, "negative": 1}, {"empty": 1}, [])
+    worker.events.delivered(0.1, {"positive": 3}, {}, [])
+    assert worker.telemetry.summary() == {"results": {"positive": 5, "negative": 1}, "dead_letters": {"empty": 1}}
+
+
 def test_counters_start_at_zero_so_that_rates_see_the_first_event(worker: Worker) -> None:
     for reason in Reason:
         assert worker.value("inferry_dead_letters_total", reason=reason.value) == 0
