@@ -45,6 +45,8 @@ class Mood(StrEnum):
     WRONG_VERSION = "wrong-version"
     UNAVAILABLE = "unavailable"
     EXHAUSTED = "exhausted"
+    FULL = "full"
+    """RESOURCE_EXHAUSTED for every batch, while a request of one row, such as a probe, is answered."""
     INTERNAL = "internal"
     FLAKY = "flaky"
     """Every third call is refused as UNAVAILABLE."""
@@ -107,6 +109,8 @@ class FaultyServer:
                 self._changed.wait_for(lambda: self._mood is not mood or not context.is_active(), patience)
         asked = PredictRequest.FromString(request) if method == PREDICT else None
         scoring = asked is not None and asked.model_spec.signature_name == "serving_default"
+        if mood is Mood.FULL and asked is not None and scoring and asked.inputs["tokens"].tensor_shape.dim[0].size > 1:
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the server is full")
         if scoring and asked is not None and self._poisoned(asked):
             self.on_poison()
             context.abort(grpc.StatusCode.UNAVAILABLE, "the connection was dropped")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
@@ -11,6 +12,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from tests.faults.checker import Expected, Report, Topics, check_topics
 from tests.faults.faulty_server import Mood
 from tests.faults.reviews import POISON, Reviews
+from tests.faults.worker_with_faults import arm
 from tests.faults.world import World
 from tests.harness import end_offsets, produce, read_committed, review_json, wait_for, wait_for_lag_zero
 from worker.errors import ExitCode
@@ -125,23 +127,45 @@ def test_a_review_that_crashes_the_server_is_found_and_the_others_are_answered(
     assert (report.results, report.dead_letters) == (300, 2)
 
 
-@pytest.mark.parametrize("mood", [Mood.EXHAUSTED, Mood.UNAVAILABLE, Mood.HUNG])
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("mood", "seconds"), [(Mood.FULL, 120), (Mood.EXHAUSTED, 15), (Mood.UNAVAILABLE, 15), (Mood.HUNG, 15)]
+)
 def test_an_outage_dead_letters_nothing_and_leaves_the_worker_alive(
-    world: World, reviews: Reviews, closing: ExitStack, mood: Mood
+    world: World, reviews: Reviews, closing: ExitStack, mood: Mood, seconds: int
 ) -> None:
     topics = world.fresh_topics()
-    worker = closing.enter_context(world.worker(topics, "only", stall_seconds=4).wait_ready())
+    worker = closing.enter_context(world.worker(topics, "only", stall_seconds=7).wait_ready())
     closing.callback(setattr, world.server, "mood", Mood.WELL)
     world.server.mood = mood
     send(topics, reviews, 0, 500)
-    wait_for(lambda: worker.get("/readyz")[0] == 503, 30, "the worker to say that it holds")
-    for _ in range(40):
+    held = 0
+    for _ in range(2 * seconds):
         assert worker.get("/livez")[0] == 200, worker.get("/livez")
+        held += worker.get("/readyz")[0] == 503
         with pytest.raises(TimeoutError):
-            wait_for(lambda: worker.exit_code is not None, 0.4, "an end that must not come")
+            wait_for(lambda: worker.exit_code is not None, 0.5, "an end that must not come")
+    assert held > seconds / 2, "it says that it holds"
     world.server.mood = Mood.WELL
     report = judged(world, topics, reviews)
-    assert report.results == 500
+    assert (report.results, report.dead_letters) == (500, 0)
+    assert worker.ready()
+
+
+def test_a_worker_that_gets_nowhere_is_not_alive_until_it_does(
+    world: World, reviews: Reviews, closing: ExitStack, tmp_path: Path
+) -> None:
+    """It stands still by itself, between the scores and the transaction: the model server answers all the while."""
+    topics, arms = world.fresh_topics(), tmp_path / "arms"
+    worker = closing.enter_context(
+        world.worker(topics, "only", arms=arms, request_timeout_seconds=1, stall_seconds=3).wait_ready()
+    )
+    arm(arms, "predict", action="9")
+    send(topics, reviews, 0, 100)
+    wait_for(lambda: worker.get("/livez")[0] == 503, 30, "the stall")
+    assert "was delivered for" in worker.get("/livez")[1]
+    wait_for(lambda: worker.get("/livez")[0] == 200, 30, "its end")
+    assert judged(world, topics, reviews).results == 100
 
 
 def test_records_of_aborted_transactions_are_no_input_and_a_bounded_run_ends_after_their_marks(

@@ -21,8 +21,8 @@ from tests.faults.checker import Expect, Report, Topics, check_topics
 from tests.faults.faulty_server import FaultyServer, Mood
 from tests.faults.proxy import Proxy
 from tests.faults.reviews import POISON
-from tests.faults.slots import SETTINGS, History, Slot, make_slot
-from tests.harness import WorkerProcess, wait_for
+from tests.faults.slots import PROGRAM, SETTINGS, History, Slot, make_slot
+from tests.harness import WORKER, WorkerProcess, wait_for
 from tests.models import TinyModel, export_tiny
 
 GROUP = "faults"
@@ -158,8 +158,9 @@ class World:
         finally:
             admin.close()
 
-    def worker(self, topics: Topics, name: str, **settings: object) -> WorkerProcess:
-        """A plain worker on topics of its own, straight to the broker and to the model server's front."""
+    def worker(self, topics: Topics, name: str, *, arms: Path | None = None, **settings: object) -> WorkerProcess:
+        """A plain worker on topics of its own, straight to the broker and to the model server's front. `arms`: the file
+        through which a step of it can be made to strike (see worker_with_faults)."""
         own = {
             **SETTINGS,
             "bootstrap": topics.bootstrap,
@@ -171,7 +172,8 @@ class World:
             "transactional_id": f"{topics.group}.{name}",
             **settings,
         }
-        return WorkerProcess(own, self.folder / f"{topics.group}-{name}.log")
+        program = WORKER if arms is None else (*PROGRAM, str(arms), "run")
+        return WorkerProcess(own, self.folder / f"{topics.group}-{name}.log", program=program)
 
     # --- the broker ----------------------------------------------------------------------------------------------
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +9,7 @@ import pytest
 from tests.faults.proxy import Mode, Proxy
 from tests.harness import review_json, wait_for
 from tests.integration.conftest import MakeWorld
-from tests.integration.worker_world import WAIT_SECONDS, World, delivered, logged, some_reviews, state, total
+from tests.integration.worker_world import World, delivered, logged, some_reviews, state, total
 from tests.model_server_fixture import ServerHandle
 from tests.models import TinyModel
 from tests.unit.test_deploy_files import CLIENT, OURS, dashboard_expressions, metric_names, rules
@@ -84,19 +82,6 @@ def test_probes_and_pages_of_the_port(world: World) -> None:
     status, told = worker.get("/")
     assert status == 404
     assert "/metrics, /livez, /readyz" in told
-
-
-def test_a_worker_that_gets_nowhere_is_not_alive_until_it_does(world: World, model_server: ServerHandle) -> None:
-    worker = world.worker(stall_seconds=1, request_timeout_seconds=300).wait_ready()
-    os.kill(model_server.pid, signal.SIGSTOP)
-    try:
-        world.push(map(review_json, some_reviews(20)))
-        wait_for(lambda: worker.get("/livez")[0] == 503, 60, "the stall")
-        assert "was delivered for" in worker.get("/livez")[1]
-    finally:
-        os.kill(model_server.pid, signal.SIGCONT)
-    wait_for(lambda: worker.get("/livez")[0] == 200, WAIT_SECONDS, "its end")
-    world.assert_each_once()
 
 
 def test_what_waits_behind_an_outage_is_told_as_lag(make_world: MakeWorld, door: Proxy) -> None:
