@@ -11,7 +11,7 @@ from kafka import errors as kafka_errors
 from kafka.admin import NewTopic
 
 from worker.config import Settings
-from worker.errors import ConfigError, KafkaUnavailable, WorkerError
+from worker.errors import ConfigError, Fenced, KafkaUnavailable, WorkerError
 
 FATAL = (
     kafka_errors.AuthorizationError,
@@ -154,6 +154,13 @@ def topic_id(consumer: KafkaConsumer, topic: str) -> str:
 def partitions_of(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
     """All partitions of a topic."""
     return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+
+
+def replaced(instance_id: str | None) -> Fenced:
+    """The error of a static member (KIP-345) whose place another process has taken: brokers refuse whichever came first."""
+    return Fenced(
+        f"another live process uses the instance id {instance_id!r}: give each worker its own with --instance-id"
+    )
 
 
 def is_fatal(error: BaseException) -> bool:

@@ -18,7 +18,7 @@ from kafka.structs import OffsetAndMetadata
 
 from worker.answers import AnswerWriter, Outgoing, in_order
 from worker.errors import DeliveryFailed, Fenced, KafkaUnavailable, WorkerError
-from worker.kafka_client import explain, is_fatal
+from worker.kafka_client import explain, is_fatal, replaced
 from worker.limits import LimitExceeded, within
 from worker.ports import Events
 from worker.records import DeadLetter, Labelled, Reason, Window
@@ -268,7 +268,7 @@ class ExactlyOnce(_Delivery):
             producer = self._ready_producer()
             too_large = self._transaction(producer, window, outgoing)
         except (kafka_errors.KafkaError, LimitExceeded, OSError) as error:
-            self._count_fences(error)
+            self._count_fences(error, window)
             self._settle_and_give_up(error)
         self._fenced = 0
         return too_large
@@ -300,7 +300,10 @@ class ExactlyOnce(_Delivery):
         within(self._transaction_seconds, producer.abort_transaction)
         self._discard()
 
-    def _count_fences(self, error: BaseException) -> None:
+    def _count_fences(self, error: BaseException, window: Window) -> None:
+        if isinstance(error, kafka_errors.FencedInstanceIdError):
+            self._discard()
+            raise replaced(window.claim.group_instance_id) from error
         self._fenced = self._fenced + 1 if isinstance(error, FENCED) else 0
         if self._fenced >= FENCED_LIMIT:
             self._discard()

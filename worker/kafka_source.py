@@ -21,7 +21,7 @@ from kafka import errors as kafka_errors
 from kafka.structs import MemberState, OffsetAndMetadata
 
 from worker.errors import DeliveryFailed, KafkaUnavailable, OffsetsLost, SourceLost
-from worker.kafka_client import explain, is_fatal, topic_id, translated
+from worker.kafka_client import explain, is_fatal, replaced, topic_id, translated
 from worker.kafka_records import read_any_header_name
 from worker.ports import Clock, Events
 from worker.records import Partition, Record, Window
@@ -75,17 +75,8 @@ class KafkaSource:
         """See ports.Source."""
         if self._held:
             self._pause_assigned()
-        try:
-            polled = self._fetch(timeout_seconds)
-        except kafka_errors.NoOffsetForPartitionError:
-            polled = {}
-            self._lose("a partition came up that has no committed offset")
-        except (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError) as error:
-            raise OffsetsLost(self._out_of_range(error)) from error
-        except kafka_errors.CorruptRecordError as error:
-            raise OffsetsLost(self._unreadable(error)) from error
-        except (kafka_errors.KafkaError, OSError) as error:
-            self._wait_out(error)
+        polled = self._polled(timeout_seconds)
+        if polled is None:
             return None
         claim = self._consumer.group_metadata()
         if claim.state == MemberState.REBALANCING:
@@ -139,12 +130,15 @@ class KafkaSource:
         """Commits a window's offsets without a transaction (at-least-once). Safe from another thread: the client runs it
         on its own I/O thread. Blocks up to the request timeout.
 
-        Raises DeliveryFailed when the group has moved on or the commit did not go through."""
+        Raises DeliveryFailed when the group has moved on or the commit did not go through, Fenced when another process
+        took our place in the group."""
         metadata = self._consumer.group_metadata()
         if (metadata.generation_id, metadata.member_id) != (window.claim.generation_id, window.claim.member_id):
             raise DeliveryFailed("the group moved on to another generation before the commit")
         try:
             self._consumer.commit(self.offsets(window), timeout_ms=self._timeout_ms)
+        except kafka_errors.FencedInstanceIdError as error:
+            raise replaced(window.claim.group_instance_id) from error
         except kafka_errors.KafkaError as error:
             raise DeliveryFailed(f"committing offsets: {explain(error)}") from error
 
@@ -257,6 +251,23 @@ class KafkaSource:
         return max(0, end - self._position(partition)) if end is not None else 0
 
     # --- records -------------------------------------------------------------------------------------------------
+
+    def _polled(self, timeout_seconds: float) -> dict[TopicPartition, list[Any]] | None:
+        """What was read, or None after an error that waiting may mend. Raises the others in our terms."""
+        try:
+            return self._fetch(timeout_seconds)
+        except kafka_errors.NoOffsetForPartitionError:
+            self._lose("a partition came up that has no committed offset")
+            return {}
+        except (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError) as error:
+            raise OffsetsLost(self._out_of_range(error)) from error
+        except kafka_errors.CorruptRecordError as error:
+            raise OffsetsLost(self._unreadable(error)) from error
+        except kafka_errors.FencedInstanceIdError as error:
+            raise replaced(self._consumer.config["group_instance_id"]) from error
+        except (kafka_errors.KafkaError, OSError) as error:
+            self._wait_out(error)
+            return None
 
     def _fetch(self, timeout_seconds: float) -> dict[TopicPartition, list[Any]]:
         """One poll, or as many as a rebalance under way needs; with a fill time, further ones until the window is full or

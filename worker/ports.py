@@ -46,7 +46,8 @@ class Source(Protocol):
 
         Raises SourceLost when the assignment changed since the last poll: polled records were dropped and
         every assigned partition stands at its committed offset again. Raises OffsetsLost when the committed
-        offsets cannot be read any more. An outage raises nothing: None comes back until it is over."""
+        offsets cannot be read any more, Fenced when another live process took this worker's place in the group.
+        An outage raises nothing: None comes back until it is over."""
 
     def hold(self) -> None:
         """Stops fetching; poll() then returns None but keeps the membership alive. Idempotent, never blocks."""

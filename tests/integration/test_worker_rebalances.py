@@ -73,3 +73,42 @@ def test_a_worker_without_a_partition_waits_for_one(make_world: MakeWorld) -> No
         wait_for(lambda: held_partitions(idle) == {0}, 60, "its turn")
     world.assert_each_once()
     world.assert_in_order()
+
+
+def test_a_static_member_is_back_within_its_session_without_a_rebalance(make_world: MakeWorld) -> None:
+    world = make_world(partitions=len(ALL))
+    settings = {"window_records": 40, "session_timeout_seconds": 20}
+    with Load(world):
+        stays, restarts = (
+            world.worker(**settings, instance_id=f"worker-{n}", transactional_id=f"{world.group}.{n}") for n in (0, 1)
+        )
+        wait_for(lambda: len(held_partitions(stays)) == 2 == len(held_partitions(restarts)), 60, "a share each")
+        held, seen = held_partitions(restarts), stays.log.count("partitions changed")
+        assert restarts.stop() == 0
+        again = world.worker(**settings, instance_id="worker-1", transactional_id=f"{world.group}.1")
+        wait_for(lambda: held_partitions(again) == held, 60, "the same partitions again")
+        wait_for(lambda: delivered(again) > 50, 60, "results")
+        assert stays.log.count("partitions changed") == seen, "the other worker was not disturbed"
+    world.assert_each_once()
+    world.assert_in_order()
+
+
+@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
+def test_two_workers_under_one_instance_id_end_with_a_sentence_instead_of_fighting(
+    make_world: MakeWorld, delivery: str
+) -> None:
+    world = make_world(partitions=len(ALL))
+    settings = {"delivery": delivery, "window_records": 40, "instance_id": "one"}
+    with Load(world):
+        first = world.worker(**settings, transactional_id=f"{world.group}.0")
+        wait_for(lambda: delivered(first) > 50, 60, "results")
+        second = world.worker(**settings, transactional_id=f"{world.group}.1")
+        wait_for(lambda: first.exit_code is not None, 60, "the first to give up")
+        assert first.exit_code == 5
+        assert "another live process uses the instance id 'one'" in first.log
+        assert "--instance-id" in first.log
+        wait_for(lambda: delivered(second) > 50, 60, "the other's results")
+    if delivery == "exactly-once":
+        world.assert_each_once()
+    else:
+        world.assert_none_lost()

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 import math
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
@@ -18,6 +15,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from tests.events import everything_happens
+from tests.unit.conftest import lines
 from worker import logs, metrics
 from worker.instruments import MAX_SERIES, BulkHistogram
 from worker.ports import Events
@@ -26,28 +24,6 @@ from worker.telemetry import Telemetry
 from worker.testing import ManualClock, served
 
 A, B = Partition("reviews", 0), Partition("reviews", 1)
-
-
-@pytest.fixture(autouse=True)
-def _unchanged_logging() -> Iterator[None]:
-    """The worker configures logging for its whole process; the other tests must not see it."""
-    root = logging.getLogger()
-    before = list(root.handlers), root.level
-    yield
-    root.handlers[:], root.level = before
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
-
-
-@pytest.fixture
-def log() -> io.StringIO:
-    stream = io.StringIO()
-    logs.configure("debug", "json", stream)
-    return stream
-
-
-def lines(stream: io.StringIO) -> list[dict[str, object]]:
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 class Worker:
