@@ -11,7 +11,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 	--custom-compile-command 'make lock' pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up down bench faults fuzz lint clean lock
+.PHONY: help demo test up down bench quality faults fuzz lint clean lock
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ down: $(READY)  ## stop the stack
 
 bench: $(READY)  ## how fast the worker is, and where its time goes
 	@$(BIN)/python -m tests.bench
+
+quality: $(READY)  ## how good the model is, and what moves its scores; written to trainer/QUALITY.md
+	@$(BIN)/inferry-trainer quality --data package --output trainer
 
 FAULTS ?= --faults 100 --messages 200000
 faults: $(READY)  ## faults at random against real parts, and a checker: make faults FAULTS='--seed 7 --minutes 60'

@@ -79,6 +79,22 @@ def compare(
 
 
 @app.command
+def quality(
+    version: int | None = None,
+    *,
+    models: Models = Path("models"),
+    name: Name = "sentiment_classifier",
+    data: DataChoice = "auto",
+    data_dir: DataDir = None,
+    output: Annotated[Path, Parameter(help="Folder that QUALITY.md and quality.json are written to.")] = Path(),
+) -> None:
+    """Measure VERSION, else the newest: how good it is, where, and what moves its scores. Trains one where there is none."""
+    from trainer.quality_command import show
+
+    show(models / name, version, data, data_dir, output)
+
+
+@app.command
 def promote(
     version: int,
     *,

@@ -12,8 +12,8 @@ import numpy as np
 from trainer import model as keras_model
 from trainer.data import Example
 from trainer.evaluation import Flags, Quality, quality
-from trainer.quiet import tf
 from trainer.registry import Version
+from trainer.scoring import Scorer
 
 LATENCY_ROWS = 64
 LATENCY_CALLS = 30
@@ -68,20 +68,19 @@ def compare(a: Version, b: Version, examples: Sequence[Example]) -> Comparison:
 
 def score(version: Version, examples: Sequence[Example]) -> Scored:
     """One version's answers to the examples."""
-    card = version.card()
-    rows = keras_model.encode([example.text for example in examples], version.vocabulary(), card.max_tokens)
-    loaded = tf.saved_model.load(str(version.path))
-    signature = loaded.signatures["serving_default"]
-    scores = keras_model.predict(lambda tokens: signature(tokens=tf.constant(tokens))["score"], rows)
+    scorer = Scorer(version)
+    rows = scorer.encode(example.text for example in examples)
+    scores = scorer.score(rows)
     positive = np.array([example.positive for example in examples])
-    batch = tf.constant(keras_model.pad(rows[:LATENCY_ROWS]))
+    batch = keras_model.pad(rows[:LATENCY_ROWS])
     times = []
     for _ in range(LATENCY_CALLS):
         began = time.perf_counter()
-        signature(tokens=batch)
+        scorer.call(batch)
         times.append(time.perf_counter() - began)
-    figures = quality(scores, positive, card.threshold)
-    return Scored(version, scores, scores >= card.threshold, figures, 1_000 * float(np.median(times)))
+    threshold = scorer.card.threshold
+    figures = quality(scores, positive, threshold)
+    return Scored(version, scores, scores >= threshold, figures, 1_000 * float(np.median(times)))
 
 
 def mcnemar(only_a_right: int, only_b_right: int) -> float:

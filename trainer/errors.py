@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 69
     """The model server could not be reached (EX_UNAVAILABLE)."""
     CANNOT_CREATE = 73
-    """A model version could not be written (EX_CANTCREAT)."""
+    """A model version or a report could not be written (EX_CANTCREAT)."""
     CONFIG = 78
     """Something that has to be installed or named is missing (EX_CONFIG)."""
     INTERRUPTED = 130
@@ -41,7 +41,7 @@ class DataError(TrainerError):
 
 
 class ExportError(TrainerError):
-    """A version could not be written; what was there before is untouched."""
+    """A version or a report could not be written; what was there before is untouched."""
 
     exit_code = ExitCode.CANNOT_CREATE
 

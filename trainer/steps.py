@@ -40,6 +40,17 @@ class Steps:
 
             yield on_batch
 
+    @contextlib.contextmanager
+    def counting(self, name: str, total: int) -> Iterator[Callable[[str], None]]:
+        """A step of so many parts: `begin(part)`, called with a part's name as it begins, moves the bar."""
+        with self._progress(MofNCompleteColumn()) as progress, self._clock(name):
+            task = progress.add_task(name, total=total, completed=-1)
+
+            def begin(part: str) -> None:
+                progress.update(task, advance=1, description=f"{name}: {part}")
+
+            yield begin
+
     def _progress(self, *columns: MofNCompleteColumn) -> Progress:
         return Progress(
             SpinnerColumn(finished_text="·"),

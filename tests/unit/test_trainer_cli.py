@@ -50,6 +50,7 @@ def test_tokens_of_a_vocabulary_file(tiny: TinyModel, capsys: pytest.CaptureFixt
         (["tokens", "x", "--vocabulary", "gone.subwords"], ExitCode.DATA, "cannot read the vocabulary gone.subwords"),
         (["list", "--models", "nowhere"], ExitCode.USAGE, "there is no model in nowhere/sentiment_classifier yet"),
         (["compare", "1", "2", "--models", "nowhere"], ExitCode.USAGE, "there is no version 1 in"),
+        (["quality", "7", "--models", "nowhere"], ExitCode.USAGE, "there is no version 7 in"),
         (["promote", "1", "--label", "stable", "--models", "nowhere"], ExitCode.USAGE, "there is no version 1 in"),
         (["import-tokenizer", "gone.pkl"], ExitCode.DATA, "cannot read gone.pkl"),
     ],
