@@ -147,9 +147,9 @@ class Perturbation:
 PERTURBATIONS = (
     Perturbation("upper case", str.upper),
     Perturbation("lower case", str.lower),
-    Perturbation("typos in 1 % of the letters", partial(typos, share=0.01)),
-    Perturbation("typos in 5 % of the letters", partial(typos, share=0.05)),
-    Perturbation("typos in 10 % of the letters", partial(typos, share=0.1)),
+    Perturbation("typos in 1% of the letters", partial(typos, share=0.01)),
+    Perturbation("typos in 5% of the letters", partial(typos, share=0.05)),
+    Perturbation("typos in 10% of the letters", partial(typos, share=0.1)),
     Perturbation("`<br /><br />` after every sentence", with_breaks),
     Perturbation("`<br />` taken out", without_breaks),
     Perturbation("`<p>` around it, every tenth word in `<b>`", with_tags),

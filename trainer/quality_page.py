@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from string import Template
 
-from trainer.quality import HALF, Domain, Length, Moved, Report, Special
+from trainer.quality_figures import HALF, Domain, Length, Moved, Report, Special
 
 MOST = 5
 """So many changes are told again as those that move the score most."""
@@ -183,7 +183,7 @@ def _moved(moved: Moved) -> Sequence[str]:
         f"{moved.truncated:.1%}",
         f"{moved.mean_move:.3f}",
         f"{moved.p95_move:.3f}",
-        f"{moved.mean_shift:+.3f}",
+        f"{round(moved.mean_shift, 3) + 0.0:+.3f}",  # + 0.0 makes -0.0 a plain 0
         f"{moved.flipped:.1%}",
         f"{moved.accuracy_before:.1%} → {moved.accuracy_after:.1%}",
         f"{moved.accuracy_at_half_before:.1%} → {moved.accuracy_at_half_after:.1%}",

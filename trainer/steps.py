@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator
 
@@ -44,10 +45,11 @@ class Steps:
     def counting(self, name: str, total: int) -> Iterator[Callable[[str], None]]:
         """A step of so many parts: `begin(part)`, called with a part's name as it begins, moves the bar."""
         with self._progress(MofNCompleteColumn()) as progress, self._clock(name):
-            task = progress.add_task(name, total=total, completed=-1)
+            task = progress.add_task(name, total=total)
+            begun = itertools.count()
 
             def begin(part: str) -> None:
-                progress.update(task, advance=1, description=f"{name}: {part}")
+                progress.update(task, completed=next(begun), description=f"{name}: {part}")
 
             yield begin
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.models import ROOT, full_model
 from trainer import data, quality, registry
-from trainer.quality import Domain, Report
+from trainer.quality_figures import Domain, Report
 from trainer.scoring import Scorer
 
 KEPT = Report.parse((ROOT / "trainer" / "quality.json").read_bytes())

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from tests.models import ROOT, TinyModel, export_tiny
-from trainer import data, quality, quality_command, quality_page
+from trainer import data, quality, quality_command, quality_page, train_command
 from trainer.__main__ import run
 from trainer.data import Example, Reviews
 from trainer.errors import ExitCode
 from trainer.evaluation import Confusion
+from trainer.options import Training
 from trainer.perturbations import PERTURBATIONS, Perturbation
-from trainer.quality import Report
+from trainer.quality import Answers
+from trainer.quality_figures import Report
 from trainer.registry import Version
 from trainer.scoring import Scorer
 
@@ -68,12 +70,13 @@ def test_a_threshold_of_a_half_is_told_once() -> None:
     assert [each.threshold for each in part.at] == [0.5]
 
 
-def test_how_far_scores_move_by_hand() -> None:
-    before, after = np.array([0.7, 0.2, 0.55]), np.array([0.5, 0.2, 0.65])
-    positive = np.array([True, False, False])
+def test_how_far_scores_move_by_hand(tiny: TinyModel) -> None:
+    before = Answers(np.array([0.7, 0.2, 0.55]), np.array([10, 20, 30]))
+    after = Answers(np.array([0.5, 0.2, 0.65]), np.array([10, 40, 64]))
 
-    found = quality.moved("x", before, after, positive, 0.6, (1.0, 0.0))
+    found = quality.moved("x", before, after, np.array([True, False, False]), tiny.card)
 
+    assert (found.reviews, found.tokens_factor, found.truncated) == (3, pytest.approx(1.9), pytest.approx(1 / 3))
     assert found.mean_move == pytest.approx(0.1)
     assert found.mean_shift == pytest.approx(-0.1 / 3)
     assert found.p95_move == pytest.approx(0.19)  # between the two largest, 0.1 and 0.2, nine tenths of the way
@@ -134,6 +137,27 @@ def test_a_second_run_writes_the_same_files_and_says_what_it_does_not_know(
 
     assert written[0] == written[1]
     assert b"perhaps: this version does not say" in written[0][1]
+
+
+def test_a_model_is_trained_where_there_is_none_but_not_for_a_version_that_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "load", lambda *_: Reviews([], [], REVIEWS, "three reviews"))
+    monkeypatch.setattr(data, "package_rows", lambda _: iter(SENTENCES))
+    asked: list[Training] = []
+
+    def train(base_path: Path, options: Training) -> None:
+        asked.append(options)
+        export_tiny(base_path, version=1)
+
+    monkeypatch.setattr(train_command, "show", train)
+    arguments = ["--data", "package", "--models", str(tmp_path), "--output", str(tmp_path)]
+
+    assert run(["quality", "1", *arguments]) == ExitCode.USAGE
+    assert asked == []
+    assert run(["quality", *arguments]) == ExitCode.OK
+    assert run(["quality", *arguments]) == ExitCode.OK
+    assert asked == [Training(data="package")]
 
 
 def test_a_folder_that_is_not_there_is_said_in_a_sentence(
