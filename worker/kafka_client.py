@@ -26,6 +26,9 @@ FATAL = (
 NO_METRICS = {"metrics_enabled": False}
 """Our own metrics say what an operator needs; the client's cost about a tenth of its CPU. The admin client has none."""
 
+UNCOMPRESSED = {"compression.type": "uncompressed"}
+"""The client decompresses without a cap. So brokers do it, which refuse what is larger than `max.message.bytes` then."""
+
 
 def connection_options(settings: Settings) -> dict[str, Any]:
     """How to reach the brokers, for consumer, producer and admin client alike."""
@@ -136,7 +139,15 @@ def _create(settings: Settings, topics: list[str]) -> None:
     with translated("creating topics"):
         admin = KafkaAdminClient(**connection_options(settings))
         try:
-            new = [NewTopic(topic, settings.create_partitions, settings.create_replication) for topic in topics]
+            new = [
+                NewTopic(
+                    topic,
+                    settings.create_partitions,
+                    settings.create_replication,
+                    topic_configs=UNCOMPRESSED if topic == settings.input_topic else {},
+                )
+                for topic in topics
+            ]
             admin.create_topics(new, raise_errors=False)
             admin.wait_for_topics(topics)
         finally:

@@ -28,6 +28,8 @@ FENCED = (kafka_errors.ProducerFencedError, kafka_errors.InvalidProducerEpochErr
 FENCED_LIMIT = 3
 """Fenced deliveries in a row after which another live process is certain to use our transactional id: a worker that was
 merely slow or asleep is fenced once."""
+SLOW_COMMIT_SECONDS = 1.0
+"""A commit that took longer was perhaps sent twice."""
 CLOSE_SECONDS = 2.0
 
 Offsets = Callable[[Window], dict[TopicPartition, OffsetAndMetadata]]
@@ -283,10 +285,15 @@ class ExactlyOnce(_Delivery):
             return self._too_large(outgoing, suspects)
         offsets = self._offsets(window)
         within(self._transaction_seconds, lambda: producer.send_offsets_to_transaction(offsets, window.claim))
+        began = time.monotonic()
         within(self._transaction_seconds, producer.commit_transaction)
         if _identity(producer) != identity:
             # The client recovered from an error by itself: the broker aborted the transaction, yet commit "succeeded".
             raise kafka_errors.TransactionAbortedError("the producer's epoch was bumped during the commit")
+        if time.monotonic() - began > SLOW_COMMIT_SECONDS:
+            # A commit request that is still under way could end the next transaction: the client speaks the protocol from
+            # before KIP-890. The next producer raises the epoch, which makes the brokers refuse it.
+            self._discard()
         return []
 
     def _refused_alone(self, out: Outgoing) -> bool:

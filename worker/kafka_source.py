@@ -22,15 +22,16 @@ from kafka.structs import MemberState, OffsetAndMetadata
 
 from worker.errors import DeliveryFailed, KafkaUnavailable, OffsetsLost, SourceLost
 from worker.kafka_client import explain, is_fatal, replaced, topic_id, translated
+from worker.kafka_lag import KafkaLag, position
 from worker.kafka_records import read_any_header_name
 from worker.ports import Clock, Events
 from worker.records import Partition, Record, Window
 
-LAG_SECONDS = 1.0
-"""How often the lag is worked out anew."""
 JOIN_SECONDS = 5.0
 """How long a poll goes on beyond its time while a rebalance is under way."""
 JOIN_POLL_SECONDS = 0.5
+AWAY_SECONDS = 5.0
+"""How long the group's coordinator may be out of reach before the worker says that it waits for Kafka."""
 PAUSE_SECONDS = 0.2
 """Wait after a poll that failed, so that an outage costs no CPU."""
 
@@ -67,8 +68,10 @@ class KafkaSource:
         self._placed: frozenset[TopicPartition] = frozenset()
         """The partitions that were set to their committed offsets, and have been read from there since."""
         self._held = False
-        self._lag: dict[Partition, int] = {}
-        self._lag_at = float("-inf")
+        self._lag = KafkaLag(consumer, clock)
+        self._answered_at = clock.monotonic()
+        """When Kafka was last known to be there."""
+        self._away = False
         self._closed = False
 
     def poll(self, timeout_seconds: float) -> Window | None:
@@ -76,6 +79,7 @@ class KafkaSource:
         if self._held:
             self._pause_assigned()
         polled = self._polled(timeout_seconds)
+        self._watch_brokers(answered=polled is not None)
         if polled is None:
             return None
         claim = self._consumer.group_metadata()
@@ -108,17 +112,13 @@ class KafkaSource:
 
     def lag(self) -> Mapping[Partition, int]:
         """See ports.Source."""
-        now = self._clock.monotonic()
-        if now - self._lag_at >= LAG_SECONDS:
-            self._lag_at = now
-            self._lag = {Partition(*partition): self._waiting(partition) for partition in self._placed}
-        return self._lag
+        return self._lag.of(self._placed, fetching=not self._held, ask=not self._rebalancing())
 
     def finished(self) -> bool:
         """See ports.Source."""
         if self._until is None or self._member is None or self._stale:
             return False
-        return all(self._position(tp) >= self._until.get(tp.partition, 0) for tp in self._placed)
+        return all(position(self._consumer, tp) >= self._until.get(tp.partition, 0) for tp in self._placed)
 
     def close(self) -> None:
         """See ports.Source."""
@@ -197,7 +197,7 @@ class KafkaSource:
             self._wait_out(error)
             return
         self._placed = frozenset(positions)
-        self._lag_at = float("-inf")
+        self._lag.reset()
         self._stale = False
 
     def _committed(self, partition: TopicPartition) -> int:
@@ -225,7 +225,7 @@ class KafkaSource:
 
     def _unreadable(self, error: BaseException) -> str:
         # Polling on is no way out: kafka-python 3.0.12 then spins inside poll() and never returns.
-        places = ", ".join(f"{tp.partition}:{self._position(tp)}" for tp in sorted(self._placed))
+        places = ", ".join(f"{tp.partition}:{position(self._consumer, tp)}" for tp in sorted(self._placed))
         return (
             f"a record of the topic {self._topic} cannot be read ({explain(error)}); it is the next one of one of the "
             f"partitions, which stand at {places}. If a restart does not help, go on after it: stop all workers and start "
@@ -238,17 +238,17 @@ class KafkaSource:
         self._events.retrying("kafka", type(error).__name__, 1, PAUSE_SECONDS, explain(error))
         self._pause(PAUSE_SECONDS)
 
-    def _position(self, partition: TopicPartition) -> int:
-        """The offset after what was handed out and after what no poll ever brings: the marks of transactions, aborted
-        records, what compaction has removed. -1 while the client has none."""
-        # Its public position() also asks the brokers for what is missing, which blocks and raises.
-        state = self._consumer._subscription.assignment.get(partition)
-        return state.position.offset if state is not None and state.position is not None else -1
-
-    def _waiting(self, partition: TopicPartition) -> int:
-        state = self._consumer._subscription.assignment.get(partition)
-        end = state.highwater if state is not None else None
-        return max(0, end - self._position(partition)) if end is not None else 0
+    def _watch_brokers(self, *, answered: bool) -> None:
+        """Says that the worker holds while Kafka is away. Most polls tell nothing of that: they just bring no records."""
+        now = self._clock.monotonic()
+        if answered and not self._consumer._coordinator.coordinator_unknown():
+            self._answered_at = now
+            if self._away:
+                self._away = False
+                self._events.state("running")
+        elif now - self._answered_at > AWAY_SECONDS:
+            self._away = True
+            self._events.state("holding", "Kafka does not answer")
 
     # --- records -------------------------------------------------------------------------------------------------
 
@@ -278,8 +278,11 @@ class KafkaSource:
             polled = self._poll_for(JOIN_POLL_SECONDS, self._window_records)
         return self._fill(polled) if self._fill_seconds and polled else polled
 
+    def _rebalancing(self) -> bool:
+        return bool(self._consumer.group_metadata().state == MemberState.REBALANCING)
+
     def _joining(self) -> bool:
-        if self._consumer.group_metadata().state != MemberState.REBALANCING:
+        if not self._rebalancing():
             return False
         # A rejoin because of new partitions is forgotten when the poll that began it ends before it does, and the member
         # would be neither in nor out for ever (need_rejoin in coordinator/consumer.py). Asked for, it is taken up again.

@@ -20,7 +20,12 @@ from deploy.local.ports import LOOPBACK, free_port, require_free
 from deploy.local.processes import Process
 from deploy.local.running import Description
 
-TOPICS = ("reviews", "review-labels", "reviews-dead-letter")
+TOPICS = {
+    "reviews": {"compression.type": "uncompressed"},  # no compressed bomb gets past the broker; the client has no cap
+    "review-labels": {},
+    "reviews-dead-letter": {},
+}
+"""The topics, and what of their configuration is not the default."""
 PARTITIONS = 3
 READY_SECONDS = 120
 """For a program to become ready; importing tensorflow takes most of it on a slow machine."""
@@ -171,8 +176,11 @@ def create_topics(bootstrap: str) -> None:
     """Creates the three topics where they are missing."""
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     try:
-        missing = set(TOPICS) - set(admin.list_topics())
-        wanted = {topic: {"num_partitions": PARTITIONS, "replication_factor": 1} for topic in missing}
+        missing = TOPICS.keys() - set(admin.list_topics())
+        wanted = {
+            topic: {"num_partitions": PARTITIONS, "replication_factor": 1, "configs": TOPICS[topic]}
+            for topic in missing
+        }
         if wanted:
             admin.create_topics(wanted, wait_for_metadata=True)
     except TopicAlreadyExistsError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 
 import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from protos.codecs import ReviewMessage, encode_review
 from protos.forms import Form
@@ -138,3 +140,8 @@ def test_topics_are_created_where_that_is_allowed(make_world: MakeWorld) -> None
     world.push([review_json("a good film")])
     world.assert_each_once()
     assert worker.stop() == 0
+    # So that no compressed bomb reaches the worker: brokers see what is in a batch, and refuse what is too large.
+    admin = KafkaAdminClient(bootstrap_servers=world.bootstrap)
+    told = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, fresh)])
+    admin.close()
+    assert told["topic"][fresh]["compression.type"]["value"] == "uncompressed"

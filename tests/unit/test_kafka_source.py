@@ -12,7 +12,8 @@ from kafka import errors as kafka_errors
 from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from worker.errors import OffsetsLost, SourceLost
-from worker.kafka_source import KafkaSource
+from worker.kafka_lag import LAG_SECONDS
+from worker.kafka_source import AWAY_SECONDS, KafkaSource
 from worker.records import Window
 from worker.testing import ManualClock, RecordingEvents
 
@@ -30,7 +31,9 @@ class ScriptedConsumer:
         self.position = 0
         self._clock = clock
         self._cluster = SimpleNamespace(topic_id=lambda _topic: None)
-        self._coordinator = SimpleNamespace(request_rejoin=lambda: None)
+        self.away = False
+        self.asked = 0
+        self._coordinator = SimpleNamespace(request_rejoin=lambda: None, coordinator_unknown=lambda: self.away)
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
         self.polls += 1
@@ -57,6 +60,10 @@ class ScriptedConsumer:
 
     def pause(self, *_partitions: TopicPartition) -> None: ...
 
+    def end_offsets(self, partitions: list[TopicPartition], **_options: object) -> dict[TopicPartition, int]:
+        self.asked += 1
+        return dict.fromkeys(partitions, 117)
+
     @property
     def _subscription(self) -> Any:
         return SimpleNamespace(assignment={P0: SimpleNamespace(position=SimpleNamespace(offset=17), highwater=20)})
@@ -72,7 +79,9 @@ def consumer(clock: ManualClock) -> ScriptedConsumer:
     return ScriptedConsumer(clock)
 
 
-def a_source(consumer: ScriptedConsumer, clock: ManualClock, *, fill_seconds: float = 0.0) -> KafkaSource:
+def a_source(
+    consumer: ScriptedConsumer, clock: ManualClock, *, fill_seconds: float = 0.0, events: RecordingEvents | None = None
+) -> KafkaSource:
     """A source that has joined and stands at its committed offsets."""
     source = KafkaSource(
         consumer,
@@ -80,7 +89,7 @@ def a_source(consumer: ScriptedConsumer, clock: ManualClock, *, fill_seconds: fl
         window_records=5,
         request_timeout_seconds=1,
         fill_seconds=fill_seconds,
-        events=RecordingEvents(),
+        events=events or RecordingEvents(),
         clock=clock,
         pause=clock.advance,
     )
@@ -173,3 +182,31 @@ def test_a_record_that_cannot_be_read_ends_the_worker_with_its_place(
     consumer.script = [fails]
     with pytest.raises(OffsetsLost, match=r"reviews.*bad checksum.*0:17.*--from"):
         source.poll(0.5)
+
+
+def test_the_lag_is_asked_for_while_nothing_is_fetched_but_not_in_a_rebalance(
+    consumer: ScriptedConsumer, clock: ManualClock
+) -> None:
+    source = a_source(consumer, clock)
+    assert list(source.lag().values()) == [20 - 17]
+    assert consumer.asked == 0
+    source.hold()
+    clock.advance(LAG_SECONDS)
+    assert list(source.lag().values()) == [117 - 17]
+    consumer.state = MemberState.REBALANCING
+    clock.advance(LAG_SECONDS)
+    assert list(source.lag().values()) == [20 - 17]
+    assert consumer.asked == 1
+
+
+def test_while_kafka_is_away_the_worker_says_that_it_holds(consumer: ScriptedConsumer, clock: ManualClock) -> None:
+    events = RecordingEvents()
+    source = a_source(consumer, clock, events=events)
+    consumer.away = True
+    source.poll(AWAY_SECONDS / 2)
+    assert events.named("state") == []
+    source.poll(AWAY_SECONDS)
+    assert events.named("state") == [("holding", "Kafka does not answer")]
+    consumer.away = False
+    source.poll(0.5)
+    assert events.named("state")[1:] == [("running",)]
