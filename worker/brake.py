@@ -18,7 +18,7 @@ class Brake:
     def __init__(self, *, share: float, run: int) -> None:
         self._share = share
         self._run = run
-        self._in_a_row = 0
+        self._in_a_row = self._in_a_row_before = 0
         self._windows: deque[tuple[int, int]] = deque()
         self._answers = 0
         self._dead_letters = 0
@@ -27,6 +27,7 @@ class Brake:
         """Takes note of one window about to be delivered.
 
         Raises DeadLetterBrake when it holds one dead letter too many; the window must then not be delivered."""
+        self._in_a_row_before = self._in_a_row
         self._in_a_row = 0 if results else self._in_a_row + dead_letters
         self._remember(results, dead_letters)
         if self._run and self._in_a_row > self._run:
@@ -41,6 +42,14 @@ class Brake:
                 f"{self._share:g}). Look at them with `inferry-producer dead-letters list`; if they are right, raise "
                 "dead-letter-share or set it to 1"
             )
+
+    def amend(self, dead_letters: int) -> None:
+        """So many results of the window last checked have become dead letters at its delivery. Raises like `check`."""
+        answers, known = self._windows.pop()
+        self._answers -= answers
+        self._dead_letters -= known
+        self._in_a_row = self._in_a_row_before
+        self.check(answers - known - dead_letters, known + dead_letters)
 
     def _remember(self, results: int, dead_letters: int) -> None:
         self._windows.append((results + dead_letters, dead_letters))

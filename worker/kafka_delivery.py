@@ -102,17 +102,23 @@ class _Delivery:
         self._limit_seconds = options["delivery_timeout_ms"] / 1000
         self._producer: KafkaProducer | None = None
 
-    def deliver(self, window: Window, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]) -> None:
+    def deliver(
+        self, window: Window, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]
+    ) -> Sequence[DeadLetter]:
         """See ports.Delivery."""
-        answers = in_order(results, dead_letters)
-        outgoing = self._writer.write(window, answers)
-        while True:
-            too_large = self._attempt(window, outgoing)
-            if not too_large:
-                return
-            outgoing = list(outgoing)
+        answers = list(in_order(results, dead_letters))
+        outgoing = list(self._writer.write(window, answers))
+        replaced: list[DeadLetter] = []
+        while too_large := self._attempt(window, outgoing):
             for index in too_large:
-                outgoing[index] = self._smaller(window, answers[index], outgoing[index])
+                answer, refused = answers[index], outgoing[index]
+                if isinstance(answer, Labelled):
+                    answers[index] = answer = self._in_place_of(answer)
+                    replaced.append(answer)
+                    outgoing[index] = self._writer.dead_letter(window, answer, cut=False)
+                else:
+                    outgoing[index] = self._without_value(window, answer, refused)
+        return replaced
 
     def close(self) -> None:
         """See ports.Delivery."""
@@ -143,20 +149,20 @@ class _Delivery:
             )
         return [largest]
 
-    def _smaller(self, window: Window, answer: Labelled | DeadLetter, refused: Outgoing) -> Outgoing:
-        """A stand-in the broker may take: a dead letter for a result, a dead letter without its value for a dead letter."""
+    def _in_place_of(self, result: Labelled) -> DeadLetter:
+        detail = (
+            f"the topic {self._writer.output_topic} does not take this review's result: raise its max.message.bytes"
+        )
+        return DeadLetter(result.record, Reason.RESULT_TOO_LARGE, detail, "deliver")
+
+    def _without_value(self, window: Window, letter: DeadLetter, refused: Outgoing) -> Outgoing:
+        """A dead letter that the broker may take. Raises WorkerError when it was refused without its value already."""
         if refused.cut:
             raise WorkerError(
-                f"the topic {refused.topic} does not even take the dead letter of {answer.record.result_id} without its "
+                f"the topic {refused.topic} does not even take the dead letter of {letter.record.result_id} without its "
                 "value: raise the topic's max.message.bytes"
             )
-        cut = refused.topic != self._writer.output_topic
-        if isinstance(answer, Labelled):
-            detail = (
-                f"the topic {self._writer.output_topic} does not take this review's result: raise its max.message.bytes"
-            )
-            answer = DeadLetter(answer.record, Reason.RESULT_TOO_LARGE, detail, "deliver")
-        return self._writer.dead_letter(window, answer, cut=cut)
+        return self._writer.dead_letter(window, letter, cut=True)
 
     def _give_up(self, error: BaseException) -> NoReturn:
         """Throws the producer away and says what happened in the port's terms."""

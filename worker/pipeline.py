@@ -304,7 +304,11 @@ class Pipeline:
 
     def _deliver(self, window: Window, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]) -> None:
         started = self._clock.monotonic()
-        self._delivery.deliver(window, results, dead_letters)
+        replaced = self._delivery.deliver(window, results, dead_letters)
+        if replaced:
+            gone = {letter.record.result_id for letter in replaced}
+            results = [result for result in results if result.record.result_id not in gone]
+            dead_letters = [*dead_letters, *replaced]
         now_ms = self._clock.time() * 1000
         self._events.delivered(
             self._clock.monotonic() - started,
@@ -313,6 +317,8 @@ class Pipeline:
             [(now_ms - record.timestamp_ms) / 1000 for record in window.records],
             window.next_offsets.keys(),
         )
+        if replaced:
+            self._brake.amend(len(replaced))
 
     # --- both ----------------------------------------------------------------------------------------------------
 

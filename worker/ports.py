@@ -107,9 +107,11 @@ class Model(Protocol):
 class Delivery(Protocol):
     """Where answers go. All calls from one thread, the deliverer's, and windows in the order of their polls."""
 
-    def deliver(self, window: Window, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]) -> None:
-        """Publishes every answer of the window, then commits its offsets. Returns once all of it is durable.
-        Blocks up to the delivery's limit.
+    def deliver(
+        self, window: Window, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]
+    ) -> Sequence[DeadLetter]:
+        """Publishes every answer of the window, then commits its offsets. Returns once all of it is durable: the dead
+        letters that took the place of results the topic does not take. Blocks up to the delivery's limit.
 
         Raises DeliveryFailed when that did not happen or cannot be known: the caller drops everything in flight
         and rewinds the source. Raises Fenced when another live process holds this worker's identity."""

@@ -8,7 +8,7 @@ from threading import Event, Lock
 from typing import Any
 
 from worker.errors import DeliveryFailed, ModelGone, ServingUnavailable, SourceLost, WorkerError
-from worker.records import DeadLetter, DType, Labelled, Partition, Record, Row, ServedModel, Tensor, Window
+from worker.records import DeadLetter, DType, Labelled, Partition, Reason, Record, Row, ServedModel, Tensor, Window
 
 
 class ManualClock:
@@ -122,18 +122,24 @@ class FakeDelivery:
         self.windows: list[Window] = []
         self.failures: list[WorkerError] = []
         """Raised one by one, before anything is published."""
+        self.refuses: Callable[[Labelled], bool] = lambda _result: False
+        """Which results count as larger than the topic takes."""
         self.closed = False
 
-    def deliver(self, window: Window, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]) -> None:
+    def deliver(
+        self, window: Window, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]
+    ) -> Sequence[DeadLetter]:
         """See ports.Delivery."""
         if self.failures:
             raise self.failures.pop(0)
         if window.claim != self._source.generation:
             raise DeliveryFailed("fenced: the window is from an older generation")
         self.windows.append(window)
-        self.results += results
-        self.dead_letters += dead_letters
+        refused = [DeadLetter(r.record, Reason.RESULT_TOO_LARGE, "", "deliver") for r in results if self.refuses(r)]
+        self.results += [result for result in results if not self.refuses(result)]
+        self.dead_letters += [*dead_letters, *refused]
         self._source.committed.update(window.next_offsets)
+        return refused
 
     def close(self) -> None:
         """See ports.Delivery."""

@@ -27,9 +27,11 @@ class LiveMetadata(ExactlyOnce):
 
     consumer: KafkaConsumer
 
-    def deliver(self, window: Window, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]) -> None:
+    def deliver(
+        self, window: Window, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]
+    ) -> Sequence[DeadLetter]:
         claim = self.consumer.group_metadata()
-        super().deliver(msgspec.structs.replace(window, claim=claim), results, dead_letters)
+        return super().deliver(msgspec.structs.replace(window, claim=claim), results, dead_letters)
 
 
 class KeepsPositions(KafkaSource):

@@ -8,8 +8,8 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from tests.harness import review_json
-from tests.integration.worker_world import World, some_reviews
+from tests.harness import review_json, wait_for
+from tests.integration.worker_world import World, delivered, some_reviews, total
 from worker.records import Reason
 
 DELIVERIES = ["exactly-once", "at-least-once"]
@@ -41,9 +41,12 @@ def test_a_result_that_is_too_large_is_a_dead_letter_and_its_window_is_answered(
     ids = [f"{n}-{'x' * (900 if n % 10 == 3 else 5)}" for n in range(30)]
     # Over several partitions: the client fails the batches of the others along with the one that is refused.
     world.push([json.dumps({"id": i, "text": "a good film"}) for i in ids], key=lambda n: b"%d" % n)
-    world.worker(delivery=delivery)
+    worker = world.worker(delivery=delivery)
     assert_answered(world, delivery)
     letters = world.dead_letters()
+    wait_for(lambda: total(worker, "inferry_dead_letters_total") >= 3, 10, "the metrics")
+    if delivery == "exactly-once":
+        assert (delivered(worker), total(worker, "inferry_dead_letters_total")) == (27, 3)
     assert {json.loads(letter.value or b"")["id"] for letter, _ in letters.values()} == {i for i in ids if len(i) > 900}
     for _, told in letters.values():
         assert (told.reason, told.stage) == (Reason.RESULT_TOO_LARGE, "deliver")

@@ -197,6 +197,20 @@ def test_too_many_dead_letters_stop_the_worker_before_the_topic_is_emptied() -> 
     assert len(bench.delivery.dead_letters) <= 50
 
 
+def test_results_that_the_topic_does_not_take_count_as_dead_letters_and_for_the_brake() -> None:
+    bench = Bench([record(offset) for offset in range(10)])
+    bench.delivery.refuses = lambda result: result.record.offset in (3, 7)
+    assert bench.pipeline.run()
+    [(_, labels, reasons, _, _)] = bench.events.named("delivered")
+    assert (labels, reasons) == ({"positive": 8}, {"result-too-large": 2})
+
+    bench = Bench([record(offset) for offset in range(1_000)], brake=Brake(share=1.0, run=20))
+    bench.delivery.refuses = lambda _result: True
+    with pytest.raises(DeadLetterBrake):
+        bench.pipeline.run()
+    assert len(bench.delivery.dead_letters) < 100
+
+
 def test_an_error_of_the_deliverer_ends_the_run_and_loses_nothing() -> None:
     bench = Bench([record(offset) for offset in range(50)])
     bench.delivery.failures = [WorkerError("disk on fire")]
