@@ -83,11 +83,15 @@ def test_the_broker_may_be_away(make_world: MakeWorld, own_broker: Broker, deliv
         wait_for(lambda: delivered(worker) > 100, 60, "results")
         if crash:
             own_broker.kill()
+            wait_for(lambda: state(worker) == "holding", 30, "that it says that it waits")
+            assert "Kafka does not answer" in worker.get("/readyz")[1]
+            assert worker.get("/livez")[0] == 200, "a restart would not help"
         else:
             own_broker.stop()
         before = delivered(worker)
         own_broker.start()
         wait_for(lambda: delivered(worker) > before + 100, 90, "results after it is back")
+        assert state(worker) == "running"
     assert_answered(world, delivery)
     assert world.dead_letters() == {}
     assert worker.exit_code is None
