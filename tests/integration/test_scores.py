@@ -1,7 +1,6 @@
 """Scores keep their value on the whole way from Kafka to Kafka: they are what Keras' own `predict` says of the same texts.
 
-Keras, in this process, gets the texts encoded by tensorflow_datasets and padded by itself; of our own code none is in
-between but the one that is under test.
+Keras, in this process, gets the texts encoded by tensorflow_datasets, in batches of its own.
 """
 
 from __future__ import annotations
