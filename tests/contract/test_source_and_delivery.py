@@ -9,7 +9,8 @@ from threading import Event
 from typing import Any, Protocol
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from deploy.local.broker import Broker
 from protos.codecs import decode_result
@@ -27,6 +28,7 @@ from worker.records import DeadLetter, Labelled, Reason, Record, Window
 from worker.testing import FakeDelivery, FakeSource, RecordingEvents
 
 WAIT_SECONDS = 30
+LIMIT_BYTES = 1_000
 
 
 class World(Protocol):
@@ -38,6 +40,8 @@ class World(Protocol):
     def add(self, *texts: str) -> None: ...
 
     def rebalance(self) -> None: ...
+
+    def take_small_results_only(self) -> None: ...
 
     def visible(self) -> list[str]: ...
 
@@ -57,6 +61,9 @@ class FakeWorld:
 
     def rebalance(self) -> None:
         self.source.rebalance()
+
+    def take_small_results_only(self) -> None:
+        self.delivery.refuses = lambda result: len(result.review_id) > LIMIT_BYTES
 
     def visible(self) -> list[str]:
         return [answer.record.result_id for answer in [*self.delivery.results, *self.delivery.dead_letters]]
@@ -133,6 +140,12 @@ class KafkaWorld:
             with suppress(SourceLost):
                 self.source.poll(0.2)
         other.close()
+
+    def take_small_results_only(self) -> None:
+        admin = KafkaAdminClient(bootstrap_servers=self._bootstrap)
+        limit = {"max.message.bytes": str(LIMIT_BYTES)}
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, self._topics[1], limit)])
+        admin.close()
 
     def visible(self) -> list[str]:
         consumer = KafkaConsumer(
@@ -233,9 +246,28 @@ def test_results_and_dead_letters_of_a_window_are_visible_once_delivered(world: 
         window = next_window(world)
         *good, bad = window.records
         letters = [DeadLetter(bad, Reason.EMPTY, "nothing there")]
-        world.delivery.deliver(window, [Labelled(r, "", "positive", 0.9, "m", 1, 3, False) for r in good], letters)
+        results = [Labelled(r, "", "positive", 0.9, "m", 1, 3, False) for r in good]
+        assert not world.delivery.deliver(window, results, letters), "no result became a dead letter"
         answered += [record.result_id for record in window.records]
     assert sorted(world.visible()) == sorted(answered)
+
+
+def test_a_delivery_tells_which_results_became_dead_letters_because_they_are_too_large(world: World) -> None:
+    world.take_small_results_only()
+    world.add("a", "b", "c")
+    answered = 0
+    while answered < 3:
+        window = next_window(world)
+        large = [record for record in window.records if record.value != b"b"]
+        results = [
+            Labelled(r, "x" * LIMIT_BYTES * 2 if r in large else "small", "positive", 0.9, "m", 1, 3, False)
+            for r in window.records
+        ]
+        replaced = world.delivery.deliver(window, results, [])
+        assert {letter.record.result_id for letter in replaced} == {record.result_id for record in large}
+        assert {(letter.reason, letter.stage) for letter in replaced} <= {(Reason.RESULT_TOO_LARGE, "deliver")}
+        answered += len(window.records)
+    assert len(set(world.visible())) == 3
 
 
 def test_while_held_nothing_comes_and_afterwards_nothing_is_missing(world: World) -> None:

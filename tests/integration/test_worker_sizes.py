@@ -45,8 +45,7 @@ def test_a_result_that_is_too_large_is_a_dead_letter_and_its_window_is_answered(
     assert_answered(world, delivery)
     letters = world.dead_letters()
     wait_for(lambda: total(worker, "inferry_dead_letters_total") >= 3, 10, "the metrics")
-    if delivery == "exactly-once":
-        assert (delivered(worker), total(worker, "inferry_dead_letters_total")) == (27, 3)
+    assert (delivered(worker), total(worker, "inferry_dead_letters_total")) == (27, 3)
     assert {json.loads(letter.value or b"")["id"] for letter, _ in letters.values()} == {i for i in ids if len(i) > 900}
     for _, told in letters.values():
         assert (told.reason, told.stage) == (Reason.RESULT_TOO_LARGE, "deliver")
