@@ -106,6 +106,8 @@ def translated(doing: str) -> Iterator[None]:
 def explain(error: BaseException) -> str:
     """The error's class and text in one line, without the client's boilerplate."""
     text = " ".join(str(error).split())
+    if isinstance(error, kafka_errors.UnsupportedCodecError):
+        text += "; pip install 'inferry[compression]' brings it"
     name = type(error).__name__
     return text if text.startswith(name) or not text else f"{name}: {text}"
 

@@ -157,7 +157,8 @@ class Pipeline:
         window = self._poll(POLL_SECONDS)
         if window is not None:
             self._busy = len(window.records) >= self._options.window_records * BUSY_SHARE
-            self._put(self._prepare(window, served, epoch))
+            # The version may have changed while the poll waited for records.
+            self._put(self._prepare(window, self._usable_model() or served, epoch))
 
     def _exhausted(self) -> bool:
         """Whether a bounded source has been read to its end and every window of it is delivered."""

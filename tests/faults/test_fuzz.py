@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from kafka import KafkaProducer, codec
+from kafka import KafkaProducer
 from kafka.errors import MessageSizeTooLargeError
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
@@ -16,7 +16,6 @@ from tests.faults.checker import Report, Topics, check_topics
 from tests.faults.reviews import Reviews
 from tests.faults.world import World
 from tests.harness import produce, review_json, wait_for, wait_for_lag_zero
-from worker.errors import ExitCode
 from worker.records import Reason
 
 NO_BRAKE = {"dead_letter_share": 1, "dead_letter_run": 0}
@@ -99,21 +98,6 @@ def test_a_header_name_that_is_not_utf8_stops_nothing(world: World, reviews: Rev
     closing.enter_context(world.worker(topics, "only"))
     report = judged(topics)
     assert (report.results, report.dead_letters) == (41, 1)
-
-
-@pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
-def test_compressed_batches_are_read_or_refused_by_name(
-    world: World, reviews: Reviews, closing: ExitStack, compression: str
-) -> None:
-    topics = world.fresh_topics()
-    world.configure(topics.reviews, compression_type=compression)  # the broker compresses what it is sent
-    produce(topics.bootstrap, topics.reviews, map(review_json, reviews.texts[:300]))
-    worker = closing.enter_context(world.worker(topics, "only"))
-    if getattr(codec, f"has_{compression}")():
-        assert judged(topics).results == 300
-    else:
-        assert worker.wait() == ExitCode.UNAVAILABLE
-        assert compression in worker.log
 
 
 def test_a_compressed_bomb_is_a_dead_letter_and_a_setting_of_the_topic_keeps_it_out(

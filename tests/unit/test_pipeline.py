@@ -21,7 +21,7 @@ from worker.errors import (
 )
 from worker.pipeline import Options, Pipeline
 from worker.predicting import Predictor
-from worker.records import Reason, Record, Review
+from worker.records import Reason, Record, Review, Window
 from worker.testing import FakeDelivery, FakeModel, FakeSource, ManualClock, RecordingEvents, served
 
 
@@ -188,6 +188,19 @@ def test_a_version_that_goes_away_means_encoding_again_never_a_dead_letter() -> 
         offsets = {r.offset for r in window.records}
         versions = {x.model_version for x in bench.delivery.results if x.record.offset in offsets}
         assert len(versions) == 1, "a window is scored by one version only"
+
+
+def test_a_version_that_comes_while_a_poll_waits_scores_what_the_poll_brings() -> None:
+    bench = Bench([record(offset) for offset in range(5)])
+    poll = bench.source.poll
+
+    def slow_poll(timeout_seconds: float) -> Window | None:
+        bench.model.version = served(2)
+        return poll(timeout_seconds)
+
+    bench.source.poll = slow_poll  # type: ignore[method-assign]  # the only way to be in the middle of a poll
+    assert bench.pipeline.run()
+    assert {result.model_version for result in bench.delivery.results} == {2}
 
 
 def test_too_many_dead_letters_stop_the_worker_before_the_topic_is_emptied() -> None:
