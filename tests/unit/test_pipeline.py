@@ -195,8 +195,10 @@ def test_a_version_that_comes_while_a_poll_waits_scores_what_the_poll_brings() -
     poll = bench.source.poll
 
     def slow_poll(timeout_seconds: float) -> Window | None:
-        bench.model.version = served(2)
-        return poll(timeout_seconds)
+        window = poll(timeout_seconds)
+        if window is not None:
+            bench.model.version = served(2)
+        return window
 
     bench.source.poll = slow_poll  # type: ignore[method-assign]  # the only way to be in the middle of a poll
     assert bench.pipeline.run()
