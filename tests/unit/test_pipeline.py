@@ -203,6 +203,7 @@ def test_a_version_that_comes_while_a_poll_waits_scores_what_the_poll_brings() -
     bench.source.poll = slow_poll  # type: ignore[method-assign]  # the only way to be in the middle of a poll
     assert bench.pipeline.run()
     assert {result.model_version for result in bench.delivery.results} == {2}
+    assert len(bench.events.named("encoded")) == 1, "for the version in use, not for the one before"
 
 
 def test_too_many_dead_letters_stop_the_worker_before_the_topic_is_emptied() -> None:
