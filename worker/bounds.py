@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 
@@ -21,6 +21,9 @@ Start = Edge | int | Mapping[int, int]
 """An edge, a timestamp in milliseconds since the epoch, or an offset for each partition named."""
 Until = Edge | int | None
 """END, a timestamp in milliseconds since the epoch, or None: for ever."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
 
 _OFFSETS = re.compile(r"\d{1,9}:\d{1,18}(,\d{1,9}:\d{1,18})*")
 
@@ -55,4 +58,4 @@ def _timestamp_ms(text: str, setting: str, choices: str) -> int:
         raise ValueError(f"{setting} is {text!r}; it can be {choices}") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)
+    return (moment - EPOCH) // MILLISECOND
