@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from producer.connection import Connection
-from producer.errors import ProducerError
 from producer.inputs import BadRow, Entry, entry
 from producer.interruption import Interruption
 from producer.pacing import Pacer
@@ -36,9 +35,8 @@ def push(
     Raises Unavailable when Kafka cannot be reached or has no such topic."""
     connection.partitions(topic)  # says at once what a send would find out after its whole timeout
     interruption = interruption or Interruption()
-    sending = Sending(connection, interruption=interruption, on_progress=on_progress)
     pacer = Pacer(rate)
-    try:
+    with Sending(connection, interruption=interruption, on_progress=on_progress) as sending:
         for given in _interruptible(iter(reviews), interruption, limit):
             record = _record(given, topic, wire)
             if isinstance(record, BadRow):
@@ -50,12 +48,6 @@ def push(
                 pacer.wait()
             sending.wait_for_room()
             sending.send(record)
-    except KeyboardInterrupt:
-        sending.summary.interrupted = True
-    except ProducerError as error:
-        sending.summary.error = error
-    finally:
-        sending.finish()
     return sending.summary
 
 

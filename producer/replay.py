@@ -120,7 +120,7 @@ class _Replay:
         sending = Sending(self._connection, interruption=self._interruption, on_progress=on_progress)
         self._outcome.summary = sending.summary
         pacer = Pacer(self._plan.rate)
-        try:
+        with sending:
             for found, topic in self._choose():
                 with self._interruption.allowed:
                     pacer.wait()
@@ -128,12 +128,6 @@ class _Replay:
                 self._chosen(found, topic)
                 sending.send(self._outgoing(found, topic), partial(self._remember, found))
                 self._commit_now_and_then()
-        except KeyboardInterrupt:
-            sending.summary.interrupted = True
-        except ProducerError as error:
-            sending.summary.error = error
-        finally:
-            sending.finish()
         try:
             self._commit()
         except Unavailable as error:

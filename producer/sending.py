@@ -86,6 +86,9 @@ OnProgress = Callable[[Summary], None]
 class Sending:
     """A run of sends. `send` and `wait_for_room` from one thread; acknowledgements come on the client's.
 
+    A context manager: at its end it waits for what is in flight (`finish`). An interruption and a ProducerError end the
+    run early; the summary says so, and they go no further.
+
     `on_progress` is called about ten times a second with the live summary."""
 
     def __init__(
@@ -117,6 +120,17 @@ class Sending:
             partitioner=StickyPartitioner(),  # reviews without a key fill one batch at a time
             metrics_enabled=False,
         )
+
+    def __enter__(self) -> Sending:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        if isinstance(error, KeyboardInterrupt):
+            self.summary.interrupted = True
+        elif isinstance(error, ProducerError):
+            self.summary.error = error
+        self.finish()
+        return isinstance(error, (KeyboardInterrupt, ProducerError))
 
     def wait_for_room(self) -> None:
         """Blocks while too much waits for acknowledgement. Raises KeyboardInterrupt when interrupted."""

@@ -75,7 +75,7 @@ def kafka(*, port: int | None = None) -> int:
     Parameters
     ----------
     port
-        A free one when not named.
+        9092, or any free one where that is taken, when not named; 0: any free one.
     """
     with running.claimed(STATE), Stack(STATE, ports=Ports(kafka_port=port)) as stack:
         with steps(1) as on_step:
@@ -192,10 +192,12 @@ def _show(where: Description) -> None:
     table = Table(box=None, show_header=False)
     names = {"bootstrap": "Kafka", "grpc": "Model server, gRPC", "rest": "Model server, REST", "metrics": "Metrics"}
     for field, address in msgspec.to_builtins(where).items():
-        if field != "pids":
+        if field not in ("pids", "notes"):
             table.add_row(names.get(field, field.capitalize()), address)
     table.add_row("Processes", ", ".join(f"{name} {pid}" for name, pid in where.pids.items()))
     console.print(table)
+    for note in where.notes:
+        console.print(note)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from deploy.local.demo_report import show, where_next
 from deploy.local.errors import LocalError, ProcessDied
 from deploy.local.jars import ensure_jars
 from deploy.local.models import MODEL, ensure_model, held_out_texts, report
-from deploy.local.stack import Stack
+from deploy.local.stack import FREE_PORTS, Stack
 from deploy.local.terminal import bars, console, steps
 from deploy.local.trial import Trial
 from producer.connection import Connection
@@ -47,7 +47,7 @@ def run(state: Path, models: Path, count: int) -> None:
     ensure_model(models)
     try:
         reviews = list(imdb_reviews(count))
-        with Stack(folder, models=models) as stack:
+        with Stack(folder, ports=FREE_PORTS, models=models) as stack:
             with steps(len(Stack.STEPS)) as on_step:
                 stack.start(on_step)
             _run(stack, reviews, models)

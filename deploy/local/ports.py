@@ -3,10 +3,59 @@
 from __future__ import annotations
 
 import socket
+import sys
 
 from deploy.local.errors import PortTaken
 
 LOOPBACK = "127.0.0.1"
+ANY = 0
+"""Instead of a port: any free one."""
+
+
+class PortChooser:
+    """Chooses the ports of one stack, and keeps them for it among the stacks of this machine until `release`.
+
+    A program opens its port seconds after it was found free. Two stacks that start side by side would both find the
+    standard ports free, and one of them would fail. One thread."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        """A sentence for each standard port that was taken."""
+        self._kept: list[socket.socket] = []
+
+    def choose(self, named: int | None, standard: int, purpose: str) -> int:
+        """`named`, where it is a port; `standard`, or any free one where that is taken, for None; any free one for `ANY`.
+
+        Raises PortTaken when the named one is."""
+        if named == ANY:
+            return free_port()
+        try:
+            return self._keep(standard if named is None else named, purpose)
+        except PortTaken:
+            if named is not None:
+                raise
+        port = free_port()
+        self.notes.append(f"Port {standard}, wanted for {purpose}, is taken: {port} is used instead.")
+        return port
+
+    def release(self) -> None:
+        """Lets other stacks have the ports."""
+        while self._kept:
+            self._kept.pop().close()
+
+    def _keep(self, port: int, purpose: str) -> int:
+        """Raises PortTaken."""
+        if sys.platform == "linux":
+            mark = socket.socket(socket.AF_UNIX)
+            try:
+                # A name, not a file: held by one process of this network namespace, and gone with it, however it ends.
+                mark.bind(f"\0inferry-local/port/{port}")
+            except OSError as error:
+                mark.close()
+                raise PortTaken(f"Port {port}, wanted for {purpose}, is that of a stack that is starting.") from error
+            self._kept.append(mark)
+        require_free(port, purpose)
+        return port
 
 
 def free_port() -> int:
@@ -26,7 +75,7 @@ def require_free(port: int, purpose: str) -> None:
         except OSError as error:
             raise PortTaken(
                 f"Port {port}, wanted for {purpose}, is in use or not allowed ({error.strerror}). "
-                "Stop what uses it, or choose another port, or name none and get a free one."
+                f"Stop what uses it, or choose another port, or {ANY} for any free one."
             ) from error
 
 

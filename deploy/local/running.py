@@ -36,6 +36,8 @@ class Description(msgspec.Struct, omit_defaults=True):
     rest: str = ""
     metrics: str = ""
     prometheus: str = ""
+    notes: list[str] = []
+    """What to know about the addresses."""
     pids: dict[str, int] = {}
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from kafka import KafkaAdminClient
 from kafka.errors import TopicAlreadyExistsError
@@ -16,7 +17,7 @@ from kafka.errors import TopicAlreadyExistsError
 from deploy.local.broker import JARS, Broker
 from deploy.local.errors import ProcessDied
 from deploy.local.models import MODEL, MODELS
-from deploy.local.ports import LOOPBACK, free_port, require_free
+from deploy.local.ports import ANY, LOOPBACK, PortChooser
 from deploy.local.processes import Process
 from deploy.local.running import Description
 
@@ -27,6 +28,10 @@ TOPICS = {
 }
 """The topics, and what of their configuration is not the default."""
 PARTITIONS = 3
+KAFKA_PORT, GRPC_PORT, REST_PORT, METRICS_PORT, PROMETHEUS_PORT = 9092, 8500, 8501, 9464, 9090
+"""The standard ports, which the programs' own defaults and the documentation name."""
+MODEL_METRICS = "/monitoring/prometheus/metrics"
+"""Where the model server's metrics are on its REST port: TensorFlow Serving's own default."""
 READY_SECONDS = 120
 """For a program to become ready; importing tensorflow takes most of it on a slow machine."""
 STOP_SECONDS = 30
@@ -38,18 +43,22 @@ OnStep = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Ports:
-    """Ports to use; one that is not named is a free one."""
+    """Ports to use; 0: any free one. One that is not named is the standard one, or any free one where that is taken."""
 
     kafka_port: int | None = None
-    """Kafka."""
+    """Kafka; 9092."""
     grpc_port: int | None = None
-    """The model server's PredictionService."""
+    """The model server's PredictionService; 8500."""
     rest_port: int | None = None
-    """The model server's REST API."""
+    """The model server's REST API; 8501."""
     metrics_port: int | None = None
-    """The worker's /metrics, /livez and /readyz."""
+    """The worker's /metrics, /livez and /readyz; 9464."""
     prometheus_port: int | None = None
-    """Prometheus, where it is installed."""
+    """Prometheus, where it is installed; 9090."""
+
+
+FREE_PORTS = Ports(ANY, ANY, ANY, ANY, ANY)
+"""For a stack that nobody is to find where stacks usually are."""
 
 
 class Stack:
@@ -62,11 +71,12 @@ class Stack:
     def __init__(self, folder: Path, *, ports: Ports = Ports(), models: Path = MODELS, jars: Path = JARS) -> None:
         self.folder = folder
         self.logs = folder / "logs"
-        self.broker = Broker(folder / "data" / "kafka", ports.kafka_port, jars=jars, log=self.logs / "kafka.log")
+        self.broker = Broker(folder / "data" / "kafka", jars=jars, log=self.logs / "kafka.log")
         self._ports = ports
+        self._chooser = PortChooser()
         self._models = models
         self._started: list[Process] = []
-        self.where = Description(bootstrap="")
+        self.where = Description(bootstrap="", notes=self._chooser.notes)
 
     def __enter__(self) -> Stack:
         return self
@@ -94,6 +104,7 @@ class Stack:
 
     def start_kafka(self) -> None:
         """Starts Kafka alone and creates the topics that are missing."""
+        self.broker.port = self._chooser.choose(self._ports.kafka_port, KAFKA_PORT, "Kafka")
         self.broker.start()
         self._started.insert(0, self.broker.process)
         self.where.bootstrap = self.broker.bootstrap
@@ -112,15 +123,20 @@ class Stack:
             process.stop(STOP_SECONDS)
         self._started.clear()
         self.broker.stop()
+        self._chooser.release()
 
     def _start_model_server(self) -> Callable[[], None]:
         """Starts it and returns the wait for its model."""
-        grpc, rest = _port(self._ports.grpc_port, "gRPC"), _port(self._ports.rest_port, "the REST API")
+        grpc = self._chooser.choose(self._ports.grpc_port, GRPC_PORT, "the model server's gRPC API")
+        rest = self._chooser.choose(self._ports.rest_port, REST_PORT, "the model server's REST API")
+        monitoring = self.folder / "monitoring.config"
+        monitoring.write_text(f'prometheus_config {{ enable: true, path: "{MODEL_METRICS}" }}\n')
         process = self._program(
             "model server",
             "deploy.local.model_server",
             *("--port", grpc, "--rest_api_port", rest, "--model_name", MODEL),
             *("--model_base_path", str((self._models / MODEL).absolute())),
+            *("--monitoring_config_file", str(monitoring)),
         )
         self.where.grpc, self.where.rest = f"{LOOPBACK}:{grpc}", f"http://{LOOPBACK}:{rest}"
 
@@ -130,7 +146,7 @@ class Stack:
         return wait
 
     def _start_worker(self) -> None:
-        port = _port(self._ports.metrics_port, "the worker's metrics")
+        port = self._chooser.choose(self._ports.metrics_port, METRICS_PORT, "the worker's metrics")
         process = self._program(
             "worker",
             "worker",
@@ -141,13 +157,15 @@ class Stack:
         self.where.metrics = f"http://{LOOPBACK}:{port}/metrics"
 
     def _start_prometheus(self) -> None:
-        port = _port(self._ports.prometheus_port, "Prometheus")
-        target = self.where.metrics.removeprefix("http://").removesuffix("/metrics")
-        scraped = {"job_name": "inferry-worker", "static_configs": [{"targets": [target]}]}
+        port = self._chooser.choose(self._ports.prometheus_port, PROMETHEUS_PORT, "Prometheus")
+        scraped = [
+            _scraped("inferry-worker", self.where.metrics),
+            _scraped("tensorflow-serving", self.where.rest + MODEL_METRICS),
+        ]
         rules = [str(PROMETHEUS_RULES / name) for name in ("rules.yml", "alerts.yml")]
         config = self.folder / "prometheus.yml"  # JSON is YAML
         config.write_text(
-            json.dumps({"global": {"scrape_interval": "5s"}, "rule_files": rules, "scrape_configs": [scraped]})
+            json.dumps({"global": {"scrape_interval": "5s"}, "rule_files": rules, "scrape_configs": scraped})
         )
         process = self._run(
             "Prometheus",
@@ -204,8 +222,7 @@ def get(port: int, path: str) -> str | None:
     return None
 
 
-def _port(named: int | None, purpose: str) -> int:
-    if named is None:
-        return free_port()
-    require_free(named, purpose)
-    return named
+def _scraped(job: str, url: str) -> dict[str, object]:
+    """Prometheus' configuration of one job with one target."""
+    parts = urlsplit(url)
+    return {"job_name": job, "metrics_path": parts.path, "static_configs": [{"targets": [parts.netloc]}]}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from deploy.local.model_server.option_files import read_message
 from deploy.local.model_server.status import invalid_argument
 
 _PLATFORM = "tensorflow"
@@ -24,10 +24,7 @@ def read_config(path: Path) -> ModelServerConfig:
 
     Raises OSError when it cannot be read, StatusError (INVALID_ARGUMENT) when it is not one.
     """
-    try:
-        return text_format.Parse(path.read_text(encoding="utf-8"), ModelServerConfig())
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise invalid_argument(f"{path} is not a ModelServerConfig in text form: {error}") from error
+    return read_message(path, ModelServerConfig())
 
 
 def check_config(config: ModelServerConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
@@ -15,6 +16,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
 
 from deploy.local.model_server.catalogue import Catalogue
 from deploy.local.model_server.manager import Manager
+from deploy.local.model_server.monitoring import Monitoring
 from deploy.local.model_server.servable import DEFAULT_SIGNATURE, check_inputs
 from deploy.local.model_server.status import StatusError, invalid_argument
 from deploy.local.model_server.tensors import Array, from_proto, to_proto
@@ -28,10 +30,21 @@ _OPTIONS = [
 ]
 
 
-def grpc_server(catalogue: Catalogue, manager: Manager, *, threads: int, as_content: bool) -> grpc.Server:
-    """A server with both services, not bound to a port yet and not started."""
-    server = grpc.server(ThreadPoolExecutor(threads, "grpc"), options=_OPTIONS)
-    add_PredictionServiceServicer_to_server(PredictionService(catalogue, as_content=as_content), server)
+def grpc_server(
+    catalogue: Catalogue,
+    manager: Manager,
+    monitoring: Monitoring,
+    *,
+    threads: int,
+    as_content: bool,
+    arguments: str = "",
+) -> grpc.Server:
+    """A server with both services, not bound to a port yet and not started.
+
+    `arguments` are `--grpc_channel_arguments`. Raises ValueError when they have another form."""
+    options = [*_OPTIONS, *_channel_arguments(arguments)]
+    server = grpc.server(ThreadPoolExecutor(threads, "grpc"), options=options)
+    add_PredictionServiceServicer_to_server(PredictionService(catalogue, monitoring, as_content=as_content), server)
     add_ModelServiceServicer_to_server(ModelService(catalogue, manager), server)
     return server
 
@@ -39,8 +52,9 @@ def grpc_server(catalogue: Catalogue, manager: Manager, *, threads: int, as_cont
 class PredictionService(PredictionServiceServicer):  # type: ignore[misc]  # the stubs ship no types
     """Predict and GetModelMetadata; Classify, Regress and MultiInference answer UNIMPLEMENTED."""
 
-    def __init__(self, catalogue: Catalogue, *, as_content: bool) -> None:
+    def __init__(self, catalogue: Catalogue, monitoring: Monitoring, *, as_content: bool) -> None:
         self._catalogue = catalogue
+        self._monitoring = monitoring
         self._as_content = as_content
 
     def Predict(
@@ -48,7 +62,8 @@ class PredictionService(PredictionServiceServicer):  # type: ignore[misc]  # the
     ) -> predict_pb2.PredictResponse:
         """servables/tensorflow/predict_impl.cc."""
         try:
-            return predict(self._catalogue, request, as_content=self._as_content)
+            with self._monitoring.request(request.model_spec.name, "Predict", "GRPC"):
+                return predict(self._catalogue, request, as_content=self._as_content)
         except StatusError as error:
             _abort(context, error)
 
@@ -155,6 +170,18 @@ def model_status(
         if error:
             entry.status.error_message = error.message
     return reply
+
+
+def _channel_arguments(text: str) -> Iterator[tuple[str, int | str]]:
+    """model_servers/server.cc: a value that reads as a number is one."""
+    for argument in filter(None, text.split(",")):
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise ValueError(f"{argument!r} is not of the form key=value")
+        try:
+            yield key, int(value)
+        except ValueError:
+            yield key, value
 
 
 def _abort(context: grpc.ServicerContext, error: StatusError) -> NoReturn:

@@ -22,6 +22,7 @@ from deploy.local.model_server.grpc_api import model_metadata, model_status
 from deploy.local.model_server.json_inputs import parse_inputs
 from deploy.local.model_server.json_outputs import outputs_body, predictions_body
 from deploy.local.model_server.json_text import error_body, parse_object, value_error
+from deploy.local.model_server.monitoring import Monitoring
 from deploy.local.model_server.servable import DEFAULT_SIGNATURE
 from deploy.local.model_server.status import StatusError, invalid_argument
 
@@ -37,17 +38,24 @@ _GET = re.compile(
 _MAX_VERSION = 2**63 - 1
 
 
-def answer(catalogue: Catalogue, method: str, path: str, body: bytes) -> bytes:
-    """The JSON that answers one request. Raises StatusError."""
+def answer(catalogue: Catalogue, monitoring: Monitoring, method: str, path: str, body: bytes) -> bytes:
+    """The JSON that answers one request, counted and timed. Raises StatusError."""
     match = {"POST": _POST, "GET": _GET}[method].fullmatch(path) if method in ("POST", "GET") else None
-    if match is None:
-        raise _malformed(method, path)
-    name, version, label, what = match.groups()
-    spec = _spec(name, version, label)
+    name, version, label, what = match.groups() if match else (None, None, None, None)
+    with monitoring.request(unquote(name or ""), what if what and method == "POST" else "", "REST"):
+        if match is None:
+            raise _malformed(method, path)
+        try:
+            return _answer(catalogue, method, path, body, _spec(name, version, label), what)
+        except RecursionError as error:
+            raise invalid_argument("JSON Parse error: Nested too deeply.") from error
+
+
+def _answer(catalogue: Catalogue, method: str, path: str, body: bytes, spec: ModelSpec, what: str | None) -> bytes:
     if method == "POST":
         if what == "predict":
             return _predict(catalogue, spec, body)
-        raise _malformed(method, path) if what not in ("classify", "regress") else _unimplemented(what)
+        raise _unimplemented(what) if what in ("classify", "regress") else _malformed(method, path)
     if not spec.name:
         raise invalid_argument("Missing model name in request.")
     return _metadata(catalogue, spec) if what == "metadata" else _status(catalogue, spec)
@@ -121,10 +129,14 @@ class RestServer(ThreadingMixIn, TCPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, catalogue: Catalogue, address: str, port: int) -> None:
-        """Raises OSError when the port cannot be had."""
+    def __init__(
+        self, catalogue: Catalogue, monitoring: Monitoring, address: str, port: int, *, metrics_path: str | None = None
+    ) -> None:
+        """`metrics_path`: where the metrics are served, None for nowhere. Raises OSError when the port cannot be had."""
         self.address_family = AF_INET6 if ":" in address else AF_INET
         self.catalogue = catalogue
+        self.monitoring = monitoring
+        self.metrics_path = metrics_path
         self.answering: set[int] = set()
         super().__init__((address, port), _Handler)
 
@@ -147,9 +159,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         self.server.answering.add(get_ident())
         try:
-            status, body = self._reply(self.path.partition("?")[0])
+            path = self.path.partition("?")[0]
+            status, body = self._reply(path)
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", "text/plain" if path == self.server.metrics_path else "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command != "HEAD":
@@ -169,14 +182,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return HTTPStatus.LENGTH_REQUIRED, error_body("Send the body with a Content-Length.")
         body = self.rfile.read(length)
+        if path == self.server.metrics_path:
+            return HTTPStatus.OK, self.server.monitoring.page().encode()
         if not _API.fullmatch(path):
             return HTTPStatus.NOT_FOUND, error_body(f"Not found: {path}")
         try:
-            return HTTPStatus.OK, answer(self.server.catalogue, self.command, path, body)
+            return HTTPStatus.OK, answer(self.server.catalogue, self.server.monitoring, self.command, path, body)
         except StatusError as error:
             return error.http_status, error_body(error.message)
-        except RecursionError:
-            return HTTPStatus.BAD_REQUEST, error_body("JSON Parse error: Nested too deeply.")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name is the base class's
         """Requests are not logged."""

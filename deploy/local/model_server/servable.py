@@ -23,7 +23,7 @@ from deploy.local.model_server.status import (
 from deploy.local.model_server.tensors import Array, as_array, dtype_name
 
 DEFAULT_SIGNATURE = "serving_default"
-_TAGS = ["serve"]
+DEFAULT_TAGS = ("serve",)
 
 
 class Servable:
@@ -33,8 +33,9 @@ class Servable:
     it also costs a third of calling the signature as a `tf.function`: 0.9 ms against 3 ms for 64 reviews of 300 tokens.
     """
 
-    def __init__(self, path: Path, *, parallelism: int = 0) -> None:
-        """Loads the SavedModel in `path`. `parallelism`: threads for an op and between ops, 0 for one a core.
+    def __init__(self, path: Path, *, parallelism: int = 0, tags: Sequence[str] = DEFAULT_TAGS) -> None:
+        """Loads the graph with these tags from the SavedModel in `path`. `parallelism`: threads for an op and between ops,
+        0 for one a core.
 
         Raises StatusError when it does not load.
         """
@@ -43,7 +44,7 @@ class Servable:
         self._session = Session(graph=graph, config=config)
         try:
             with graph.as_default():
-                meta_graph = SavedModelLoader(os.fspath(path)).load(self._session, _TAGS)
+                meta_graph = SavedModelLoader(os.fspath(path)).load(self._session, list(tags))
         except BaseException as error:
             self._session.close()
             if isinstance(error, Exception):

@@ -16,6 +16,8 @@ from deploy.local.model_server.exits import Exit, StartError
 from deploy.local.model_server.flags import Flags
 from deploy.local.model_server.grpc_api import grpc_server
 from deploy.local.model_server.manager import Manager, Policy
+from deploy.local.model_server.monitoring import Monitoring
+from deploy.local.model_server.option_files import monitoring_path, read_option, tls_credentials
 from deploy.local.model_server.rest_api import RestServer
 from deploy.local.model_server.servable import Servable
 from deploy.local.model_server.status import StatusError
@@ -27,14 +29,21 @@ class Serving:
     """One model server. `load`, then `listen`; `close` at the end, whatever happened."""
 
     def __init__(self, flags: Flags) -> None:
+        """Reads the files that the flags name. Raises StartError."""
         self._flags = flags
+        self._config = _config(flags)
+        self._credentials = tls_credentials(flags.ssl_config_file) if flags.ssl_config_file else None
+        self._metrics_path = monitoring_path(flags.monitoring_config_file) if flags.monitoring_config_file else None
+        self._monitoring = Monitoring()
         self._stopping = threading.Event()
         self._grpc: grpc.Server | None = None
         self._rest: RestServer | None = None
         self.catalogue = Catalogue()
         self._manager = Manager(
             self.catalogue,
-            lambda path: Servable(path, parallelism=flags.tensorflow_session_parallelism),
+            lambda path: Servable(
+                path, parallelism=flags.tensorflow_session_parallelism, tags=flags.saved_model_tags.split(",")
+            ),
             Policy(
                 file_system_poll_wait_seconds=flags.file_system_poll_wait_seconds,
                 max_num_load_retries=flags.max_num_load_retries,
@@ -47,7 +56,7 @@ class Serving:
         """Loads what the flags name; returns when every model is available, however long that takes, or when
         `keep_waiting` says no. Raises StartError."""
         try:
-            self._manager.start(_config(self._flags), keep_waiting=keep_waiting)
+            self._manager.start(self._config, keep_waiting=keep_waiting)
         except StatusError as error:
             if error.code == grpc.StatusCode.UNKNOWN:
                 raise StartError(Exit.MODEL, error.message) from error
@@ -56,7 +65,7 @@ class Serving:
     def listen(self) -> None:
         """Opens the ports. Raises StartError."""
         flags = self._flags
-        if flags.port:
+        if flags.port or flags.grpc_socket_path:
             self._grpc = self._listen_grpc()
         if flags.rest_api_port:
             self._rest = self._listen_rest()
@@ -75,25 +84,53 @@ class Serving:
 
     def _listen_grpc(self) -> grpc.Server:
         flags = self._flags
-        server = grpc_server(
-            self.catalogue,
-            self._manager,
-            threads=flags.grpc_max_threads,
-            as_content=flags.enable_serialization_as_tensor_content,
-        )
         try:
-            server.add_insecure_port(f"{flags.bind_address}:{flags.port}")
-        except RuntimeError as error:
-            raise port_taken("--port", flags.bind_address, flags.port) from error
+            server = grpc_server(
+                self.catalogue,
+                self._manager,
+                self._monitoring,
+                threads=flags.grpc_max_threads,
+                as_content=flags.enable_serialization_as_tensor_content,
+                arguments=flags.grpc_channel_arguments,
+            )
+        except ValueError as error:
+            raise StartError(Exit.USAGE, f"--grpc_channel_arguments: {error}.") from error
+        if flags.port:
+            self._bind(server, f"{flags.bind_address}:{flags.port}", "--port")
+        if flags.grpc_socket_path:
+            self._bind(server, f"unix:{flags.grpc_socket_path}", "--grpc_socket_path")
         server.start()
         return server
+
+    def _bind(self, server: grpc.Server, address: str, flag: str) -> None:
+        try:
+            if self._credentials is None:
+                server.add_insecure_port(address)
+            else:
+                server.add_secure_port(address, self._credentials)
+        except RuntimeError as error:
+            tls = ", or what --ssl_config_file holds is no key with its certificate" if self._credentials else ""
+            raise StartError(
+                Exit.UNAVAILABLE,
+                f"cannot listen on {address}: something else does{tls}. Choose another with {flag}.",
+            ) from error
 
     def _listen_rest(self) -> RestServer:
         flags = self._flags
         try:
-            server = RestServer(self.catalogue, flags.bind_address, flags.rest_api_port)
+            server = RestServer(
+                self.catalogue,
+                self._monitoring,
+                flags.bind_address,
+                flags.rest_api_port,
+                metrics_path=self._metrics_path,
+            )
         except OSError as error:
-            raise port_taken("--rest_api_port", flags.bind_address, flags.rest_api_port) from error
+            raise StartError(
+                Exit.UNAVAILABLE,
+                f"cannot listen on {flags.bind_address}:{flags.rest_api_port}: stop what uses that port, or choose"
+                " another with --rest_api_port.",
+            ) from error
         threading.Thread(target=server.serve_forever, name="rest", daemon=True).start()
         return server
 
@@ -105,21 +142,9 @@ class Serving:
                 _log.warning("%s was not taken: %s", path, error)
 
 
-def port_taken(flag: str, address: str, port: int) -> StartError:
-    """The error for a port that cannot be listened on."""
-    return StartError(
-        Exit.UNAVAILABLE, f"cannot listen on {address}:{port}: stop what uses that port, or choose another with {flag}."
-    )
-
-
 def _config(flags: Flags) -> ModelServerConfig:
     if flags.model_config_file is None:
         if flags.model_base_path is None:
             raise StartError(Exit.USAGE, "give --model_base_path or --model_config_file.")
         return single_model(flags.model_name, flags.model_base_path.absolute())
-    try:
-        return read_config(flags.model_config_file)
-    except OSError as error:
-        raise StartError(
-            Exit.CONFIG, f"cannot read --model_config_file {flags.model_config_file}: {error.strerror}."
-        ) from error
+    return read_option("--model_config_file", flags.model_config_file, ModelServerConfig())
