@@ -127,18 +127,6 @@ def test_a_dead_letter_topic_with_a_small_limit_gets_what_it_takes(world: World,
     assert letters[f"{world.reviews}/0/7"][1].reason == Reason.UNKNOWN_CONTENT_TYPE
 
 
-def test_a_large_dead_letter_beside_a_result_that_its_smaller_topic_refuses_stays_whole(world: World) -> None:
-    """The client blames both; the larger of the two is innocent."""
-    limit(world, world.labels, 1_000)
-    world.push([b"\xff" * 50_000, json.dumps({"id": "x" * 900, "text": "a good film"}).encode()], partition=0)
-    world.worker(dead_letter_share=1)
-    assert_answered(world, "exactly-once")
-    letters, inputs = world.dead_letters(), world.inputs()
-    assert [told.reason for _, told in letters.values()] == [Reason.NOT_UTF8, Reason.RESULT_TOO_LARGE]
-    for letter, told in letters.values():
-        assert_cut(letter, told, inputs, set())
-
-
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_a_topic_that_takes_no_dead_letter_at_all_is_a_wrong_setting_with_its_name(world: World, delivery: str) -> None:
     limit(world, world.dead, 300)
