@@ -113,6 +113,7 @@ def replay(
     """Send dead letters back to the topic they came from, each once.
 
     Key, value and the producer's own headers go back byte for byte, and the header inferry-attempts counts the replays.
+    One that is not whole, since a part of it was too large for the dead-letter topic, is refused.
     The next run goes on where this one ended. Run one replay at a time."""
     if (rate is not None and not rate > 0) or (limit is not None and limit < 0) or max_attempts < 1:
         raise UsageError("--rate must be above 0, --limit at least 0, and --max-attempts at least 1.")
@@ -199,6 +200,11 @@ def _print_one(found: Found, max_bytes: int) -> None:
     table.add_column(overflow="fold")
     for name, fact in facts.items():
         table.add_row(name, Text(safe(fact)))
+    for part, cut_off in info.cut.items():
+        table.add_row(
+            f"{part} cut",
+            f"{cut_off.size_bytes:,} bytes, sha256 {safe(cut_off.sha256)}: too large to keep here, see source",
+        )
     table.add_row("key", _shown(record.key, max_bytes))
     for header, value in without(record.headers):
         table.add_row("header", Text.assemble((safe(header), "italic"), " = ").append_text(_shown(value, max_bytes)))

@@ -178,6 +178,8 @@ class _Replay:
     def _obstacle(self, found: Found, topic: str) -> str:
         if found.info.attempts >= self._plan.max_attempts:
             return f"replayed {found.info.attempts} times already (--max-attempts {self._plan.max_attempts})"
+        if found.info.cut:
+            return "not whole: what it lacks was too large to keep (`dead-letters show` says where it lies)"
         if not topic:
             return "its headers name no source topic (say --to)"
         if found.record.key is None and found.record.value is None:

@@ -1,6 +1,8 @@
 """The headers of a dead letter: why a record could not be answered, and where it came from.
 
-A dead letter is the record itself, its key, value and headers untouched, with headers appended. Those that begin with
+A dead letter is the record itself, its key, value and headers untouched, with headers appended. Of a record that is too
+large for the dead-letter topic, parts are cut: value, key or headers. An empty one stands in its place, and two headers
+tell the size and the SHA-256 of what was there. Those that begin with
 `__connect.errors.` are Kafka Connect's (KIP-298; names and text values as in its DeadLetterQueueReporter), so that
 tools made for Connect's dead letters read ours; the `inferry-` ones are our own. All values are UTF-8 text, numbers in
 decimal.
@@ -11,7 +13,8 @@ replays goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -36,10 +39,52 @@ ATTEMPTS = "inferry-attempts"
 FAILED_AT_MS = "inferry-failed-at-ms"
 """When it failed, in milliseconds since the epoch."""
 
+PARTS = ("value", "headers", "key")
+"""What can be cut. The headers of part p are `inferry-cut-<p>-bytes` and `inferry-cut-<p>-sha256`."""
+
 MAX_MESSAGE_BYTES = 4_096
 """A longer message is cut: a server's error may quote a whole request."""
+BRIEF_BYTES = 256
+"""To what texts are cut where even a dead letter without key, value and headers was too large. Holds a topic's name."""
 
-_OURS = frozenset((REASON, ATTEMPTS, FAILED_AT_MS))
+
+class Cut(msgspec.Struct, frozen=True):
+    """A part of a record that a dead letter had to leave out."""
+
+    size_bytes: int
+    """Its size, of headers that of `header_bytes`; -1 where the header is missing."""
+    sha256: str
+    """In hexadecimal."""
+
+    @classmethod
+    def of(cls, data: bytes) -> Cut:
+        """What is told of `data` when it is cut."""
+        return cls(len(data), hashlib.sha256(data).hexdigest())
+
+
+def header_bytes(headers: Headers) -> bytes:
+    """Headers as the bytes that their digest is of: for each header its name in UTF-8 and its value, before either its
+    length as four bytes, big-endian, signed; -1 for a header without a value."""
+    parts: list[bytes] = []
+    for name, value in headers:
+        encoded = name.encode()
+        parts += (len(encoded).to_bytes(4), encoded)
+        parts += (_NO_VALUE,) if value is None else (len(value).to_bytes(4), value)
+    return b"".join(parts)
+
+
+_NO_VALUE = (-1).to_bytes(4, signed=True)
+
+
+def _bytes_header(part: str) -> str:
+    return f"inferry-cut-{part}-bytes"
+
+
+def _sha256_header(part: str) -> str:
+    return f"inferry-cut-{part}-sha256"
+
+
+_OURS = frozenset((REASON, ATTEMPTS, FAILED_AT_MS, *map(_bytes_header, PARTS), *map(_sha256_header, PARTS)))
 
 
 class DeadLetterInfo(msgspec.Struct, frozen=True):
@@ -63,10 +108,15 @@ class DeadLetterInfo(msgspec.Struct, frozen=True):
     failed_at_ms: int = -1
     attempts: int = 0
     """How often the record has been replayed so far."""
+    cut: Mapping[str, Cut] = {}
+    """By part (see PARTS), what was left out of the record because it is too large."""
 
 
-def headers_for(original: Headers, info: DeadLetterInfo) -> list[tuple[str, bytes]]:
-    """The original headers, byte for byte and in their order, and after them what `info` tells of the failure.
+def headers_for(
+    original: Headers, info: DeadLetterInfo, *, max_text_bytes: int = MAX_MESSAGE_BYTES
+) -> list[tuple[str, bytes]]:
+    """The original headers, byte for byte and in their order (unless `info` says that they are cut), and after them what
+    `info` tells of the failure. No value of ours is longer than `max_text_bytes`.
 
     The count of attempts comes from the original headers, where a replay has put it, and not from `info`. An empty
     stack trace leaves its header out."""
@@ -87,7 +137,11 @@ def headers_for(original: Headers, info: DeadLetterInfo) -> list[tuple[str, byte
     }
     if not info.stacktrace:
         del told[EXCEPTION_STACKTRACE]
-    return [*without(original), *((name, _text(value)) for name, value in told.items())]
+    for part, cut in info.cut.items():
+        told[_bytes_header(part)] = str(cut.size_bytes)
+        told[_sha256_header(part)] = cut.sha256
+    kept = [] if "headers" in info.cut else without(original)
+    return [*kept, *((name, _text(value, max_text_bytes)) for name, value in told.items())]
 
 
 def replay_headers(dead_letter: Headers) -> list[tuple[str, bytes]]:
@@ -117,6 +171,11 @@ def parse(headers: Headers) -> DeadLetterInfo:
         stacktrace=told.get(EXCEPTION_STACKTRACE, ""),
         failed_at_ms=_number(told.get(FAILED_AT_MS), -1),
         attempts=max(0, _number(told.get(ATTEMPTS), 0)),
+        cut={
+            part: Cut(_number(told.get(_bytes_header(part)), -1), told.get(_sha256_header(part), ""))
+            for part in PARTS
+            if _bytes_header(part) in told or _sha256_header(part) in told
+        },
     )
 
 
@@ -133,7 +192,7 @@ def _number(value: str | None, default: int) -> int:
     return default
 
 
-def _text(value: str) -> bytes:
-    """UTF-8, cut at MAX_MESSAGE_BYTES without splitting a character; lone surrogates become '?'."""
+def _text(value: str, max_bytes: int) -> bytes:
+    """UTF-8, cut at `max_bytes` without splitting a character; lone surrogates become '?'."""
     encoded = value.encode(errors="replace")
-    return encoded[:MAX_MESSAGE_BYTES].decode(errors="ignore").encode() if len(encoded) > MAX_MESSAGE_BYTES else encoded
+    return encoded[:max_bytes].decode(errors="ignore").encode() if len(encoded) > max_bytes else encoded

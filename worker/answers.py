@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
 from protos.codecs import ResultMessage, encode_result
-from protos.dead_letters import DeadLetterInfo, headers_for
+from protos.dead_letters import (
+    BRIEF_BYTES,
+    MAX_MESSAGE_BYTES,
+    PARTS,
+    Cut,
+    DeadLetterInfo,
+    header_bytes,
+    headers_for,
+    without,
+)
 from protos.forms import Form
 from worker.records import DeadLetter, Headers, Labelled, Record, Window
 
@@ -23,8 +32,10 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     value: bytes | None
     headers: list[tuple[str, bytes]]
     timestamp_ms: int | None = None
-    cut: bool = False
-    """Whether a dead letter's value had to be left out."""
+    cut: tuple[str, ...] = ()
+    """The parts of the record (see protos.dead_letters.PARTS) that a dead letter had to leave out."""
+    brief: bool = False
+    """Whether a dead letter's own texts had to be shortened."""
 
 
 def in_order(results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]) -> list[Labelled | DeadLetter]:
@@ -92,18 +103,35 @@ class AnswerWriter:
             headers,
         )
 
-    def dead_letter(self, window: Window, letter: DeadLetter, *, cut: bool = False) -> Outgoing:
-        """The record of one dead letter: key, value and headers as they came, and headers that say why. With `cut` the
-        value is left out; the headers still name where it lies in the source topic."""
+    def dead_letter(
+        self, window: Window, letter: DeadLetter, *, cut: Collection[str] = (), brief: bool = False
+    ) -> Outgoing:
+        """The record of one dead letter: key, value and headers as they came, and headers that say why. Parts in `cut` are
+        left out; the headers tell their size and SHA-256, and where they lie in the source topic. `brief` shortens the
+        texts of ours as well: its size then has a bound that nothing in the record can move."""
         record = letter.record
-        headers = headers_for(_sendable(record.headers), self._info(letter, cut=cut))
+        headers = headers_for(
+            _sendable(record.headers),
+            self._info(letter, cut),
+            max_text_bytes=BRIEF_BYTES if brief else MAX_MESSAGE_BYTES,
+        )
         if self._audit:
             headers += self._audit_headers(window, record)
         partition = record.partition % self._partitions[self._dead_letter_topic]
-        value = b"" if cut else record.value
-        if value is None and record.key is None:
+        key = b"" if "key" in cut else record.key
+        value = b"" if "value" in cut else record.value
+        if value is None and key is None:
             value = b""  # the client refuses a record with neither key nor value
-        return Outgoing(self._dead_letter_topic, partition, record.key, value, headers, cut=cut)
+        return Outgoing(self._dead_letter_topic, partition, key, value, headers, cut=tuple(cut), brief=brief)
+
+    def smaller(self, window: Window, letter: DeadLetter, refused: Outgoing) -> Outgoing | None:
+        """The dead letter that `refused` is the record of, without the largest part that it still has; once none is left,
+        with its texts shortened. None when that was refused, too: then no dead letter fits, whatever the record."""
+        sizes = {part: size for part, size in _sizes_bytes(letter.record).items() if size and part not in refused.cut}
+        if sizes:
+            largest = max(sizes, key=sizes.__getitem__)
+            return self.dead_letter(window, letter, cut=(*refused.cut, largest))
+        return None if refused.brief else self.dead_letter(window, letter, cut=refused.cut, brief=True)
 
     def _partition(self, topic: str, record: Record) -> int | None:
         """The review's own partition where the topics are alike, which keeps every order there is and saves the
@@ -121,9 +149,11 @@ class AnswerWriter:
             ("inferry-generation", str(getattr(window.claim, "generation_id", "")).encode()),
         ]
 
-    def _info(self, letter: DeadLetter, *, cut: bool) -> DeadLetterInfo:
+    def _info(self, letter: DeadLetter, cut: Collection[str]) -> DeadLetterInfo:
         record = letter.record
-        left_out = f" (its value of {len(record.value or b'')} bytes is too large to keep here)" if cut else ""
+        parts = {part: Cut.of(_part(record, part)) for part in cut}
+        sizes = ", ".join(f"its {part} of {told.size_bytes} bytes" for part, told in parts.items())
+        left_out = f" (too large to keep here: {sizes})" if sizes else ""
         return DeadLetterInfo(
             topic=record.topic,
             partition=record.partition,
@@ -136,11 +166,25 @@ class AnswerWriter:
             class_name="worker.pipeline.Pipeline",
             exception_class_name=f"worker.errors.{_ERRORS.get(letter.stage, 'InvalidReview')}",
             failed_at_ms=int(self._now_seconds() * 1000),
+            cut=parts,
         )
 
 
 _ERRORS = {"predict": "ServingRejected", "deliver": "DeliveryFailed"}
 """The error that each stage's dead letters come from; every other stage's come from InvalidReview."""
+
+
+def _part(record: Record, part: str) -> bytes:
+    """A part of the record as the bytes that its digest is of."""
+    if part == "headers":
+        return header_bytes(record.headers)
+    return (record.key if part == "key" else record.value) or b""
+
+
+def _sizes_bytes(record: Record) -> dict[str, int]:
+    """What leaving out each part of the record saves, roughly: headers of ours are not carried over anyway."""
+    others = without(record.headers)
+    return {part: len(header_bytes(others) if part == "headers" else _part(record, part)) for part in PARTS}
 
 
 def _sendable(headers: Headers) -> list[tuple[str, bytes]]:

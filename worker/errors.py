@@ -18,7 +18,8 @@ class ExitCode(IntEnum):
     BUG = 1
     USAGE = 2
     STOPPED_HARD = 3
-    """A second SIGTERM or the end of the grace period: what was in flight was abandoned, nothing was lost."""
+    """A second SIGTERM, the end of the grace period or a delivery that failed after the first: what was in flight was
+    abandoned, nothing was lost."""
     DEAD_LETTER_BRAKE = 4
     FENCED = 5
     """Another live process uses this worker's transactional id."""

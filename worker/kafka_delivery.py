@@ -14,10 +14,11 @@ from typing import Any, NoReturn
 
 from kafka import KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
+from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.structs import OffsetAndMetadata
 
 from worker.answers import AnswerWriter, Outgoing, in_order
-from worker.errors import DeliveryFailed, Fenced, KafkaUnavailable, WorkerError
+from worker.errors import ConfigError, DeliveryFailed, Fenced, KafkaUnavailable
 from worker.kafka_client import explain, is_fatal, replaced
 from worker.limits import LimitExceeded, within
 from worker.ports import Events
@@ -44,11 +45,13 @@ class Publisher:
 
     def publish(self, outgoing: Sequence[Outgoing]) -> list[int]:
         """Sends everything and waits for every acknowledgement, at most the limit. Returns the indexes of those that were
-        refused as too large; in a transaction the client also blames records that wait behind the one that is.
+        refused as too large, as far as it came; in a transaction the client also blames records that wait behind the one
+        that is.
 
         Raises the client's errors for any other failure."""
         futures: list[tuple[int, Any]] = []
         too_large: list[int] = []
+        stopped: kafka_errors.KafkaError | None = None
         for index, out in enumerate(outgoing):
             try:
                 sent = self._producer.send(
@@ -61,6 +64,11 @@ class Publisher:
                 )
             except TOO_LARGE:
                 too_large.append(index)
+            except kafka_errors.KafkaError as error:
+                # A large record is a batch by itself and leaves at once: it can be refused while others are still being
+                # sent, and then the client takes no more of them.
+                stopped = error
+                break
             else:
                 futures.append((index, sent))
         failures = self._acknowledgements(futures)
@@ -68,6 +76,8 @@ class Publisher:
         # One refusal fails others in other words, too: what they say matters only where nothing is too large.
         if failures and not too_large:
             raise failures[0][1]
+        if stopped is not None and not too_large:
+            raise stopped
         return too_large
 
     def _acknowledgements(self, futures: Sequence[tuple[int, Any]]) -> list[tuple[int, BaseException]]:
@@ -115,9 +125,9 @@ class _Delivery:
                 if isinstance(answer, Labelled):
                     answers[index] = answer = self._in_place_of(answer)
                     replaced.append(answer)
-                    outgoing[index] = self._writer.dead_letter(window, answer, cut=False)
+                    outgoing[index] = self._writer.dead_letter(window, answer)
                 else:
-                    outgoing[index] = self._without_value(window, answer, refused)
+                    outgoing[index] = self._smaller(window, answer, refused)
         return replaced
 
     def close(self) -> None:
@@ -140,14 +150,15 @@ class _Delivery:
         return self._producer
 
     def _too_large(self, outgoing: Sequence[Outgoing], suspects: Sequence[int]) -> list[int]:
-        """The largest of the suspects, once the broker has refused it alone: the client blames its neighbours as well, and
-        none of them may become a dead letter for that."""
-        largest = max(suspects, key=lambda index: _size_bytes(outgoing[index]))
-        if not self._refused_alone(outgoing[largest]):
-            raise kafka_errors.MessageSizeTooLargeError(
-                "a batch was refused, none of its records is too large by itself"
-            )
-        return [largest]
+        """The largest suspect of a topic, once the broker has refused it alone: the client blames its neighbours as well,
+        and none of them may become a dead letter for that. Each topic has a limit of its own, so the largest suspect of
+        all may be innocent."""
+        by_size = sorted(suspects, key=lambda index: _size_bytes(outgoing[index]))
+        largest_of_topic = {outgoing[index].topic: index for index in by_size}
+        for index in sorted(largest_of_topic.values(), key=by_size.index, reverse=True):
+            if self._refused_alone(outgoing[index]):
+                return [index]
+        raise kafka_errors.MessageSizeTooLargeError("a batch was refused, none of its records is too large by itself")
 
     def _in_place_of(self, result: Labelled) -> DeadLetter:
         detail = (
@@ -155,14 +166,17 @@ class _Delivery:
         )
         return DeadLetter(result.record, Reason.RESULT_TOO_LARGE, detail, "deliver")
 
-    def _without_value(self, window: Window, letter: DeadLetter, refused: Outgoing) -> Outgoing:
-        """A dead letter that the broker may take. Raises WorkerError when it was refused without its value already."""
-        if refused.cut:
-            raise WorkerError(
-                f"the topic {refused.topic} does not even take the dead letter of {letter.record.result_id} without its "
-                "value: raise the topic's max.message.bytes"
+    def _smaller(self, window: Window, letter: DeadLetter, refused: Outgoing) -> Outgoing:
+        """A dead letter that the broker may take. Raises ConfigError where the topic takes none at all: what is left then
+        is of our own making and bounded, so no record can bring that about."""
+        smaller = self._writer.smaller(window, letter, refused)
+        if smaller is None:
+            raise ConfigError(
+                f"the topic {refused.topic} takes no dead letters: that of {letter.record.result_id} was refused as too "
+                f"large, although nothing of the record is left in it ({_size_bytes(refused):,} bytes). Raise the topic's "
+                "max.message.bytes, 1 MiB by default"
             )
-        return self._writer.dead_letter(window, letter, cut=True)
+        return smaller
 
     def _give_up(self, error: BaseException) -> NoReturn:
         """Throws the producer away and says what happened in the port's terms."""
@@ -334,9 +348,8 @@ class ExactlyOnce(_Delivery):
 
 
 def _size_bytes(out: Outgoing) -> int:
-    """What grows with a record; what every record costs besides is left out."""
-    headers = sum(len(name) + len(value) for name, value in out.headers)
-    return len(out.key or b"") + len(out.value or b"") + headers
+    """What a record takes in a batch: a thousand empty headers are a size, too."""
+    return int(DefaultRecordBatchBuilder.size_of(out.key, out.value, out.headers))
 
 
 def _throw_away(producer: KafkaProducer) -> None:

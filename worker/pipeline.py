@@ -108,12 +108,15 @@ class Pipeline:
         self._busy = False
         """Whether the last window was so full that more records wait than one window holds."""
         self._gave_up = False
+        self.complete = False
+        """After `run`: whether a bounded source was read to its end and every window of it is delivered."""
         self._failure: BaseException | None = None
 
     # --- the outside ---------------------------------------------------------------------------------------------
 
     def run(self) -> bool:
-        """Runs until `stop`, the source's end or an error. Returns whether everything polled was also delivered.
+        """Runs until `stop`, the source's end or an error. Returns whether everything polled was also delivered; `complete`
+        then tells whether that was all there is.
 
         Raises what stopped the reader or the deliverer."""
         deliverer = Thread(target=self._deliver_all, name="deliverer", daemon=True)
@@ -129,6 +132,7 @@ class Pipeline:
             drained = self._drain(deliverer)
         if self._failure is not None:
             raise self._failure
+        self.complete = drained and self._exhausted()
         return drained
 
     def stop(self, *, hard: bool = False) -> None:
@@ -318,8 +322,7 @@ class Pipeline:
             [(now_ms - record.timestamp_ms) / 1000 for record in window.records],
             window.next_offsets.keys(),
         )
-        if replaced:
-            self._brake.amend(len(replaced))
+        self._brake.count(len(results), len(dead_letters))
 
     # --- both ----------------------------------------------------------------------------------------------------
 
@@ -337,7 +340,7 @@ class Pipeline:
             self._changed.notify_all()
 
     def _drain(self, deliverer: Thread) -> bool:
-        """Waits for the deliverer within the drain time. Whether it finished everything."""
+        """Waits for the deliverer within the drain time. Whether it delivered everything."""
         self._events.state("draining")
         self._reader_done = True
         with self._changed:
@@ -347,4 +350,5 @@ class Pipeline:
             deliverer.join(0.05)
         finished = not deliverer.is_alive()
         self._abandon.set()
-        return finished and not self._windows and not self._gave_up
+        # A rewind that nobody made any more: a delivery failed, and what was dropped with it is still to be read again.
+        return finished and not self._windows and not self._gave_up and not self._rewind

@@ -93,15 +93,21 @@ class Service:
             seconds = self._clock.monotonic() - began
         self._events.state("stopped")
         if settings.until:
-            self._log.info("summary", complete=finished, seconds=round(seconds, 1), **self.telemetry.summary())
+            self._log.info(
+                "summary", complete=self._pipeline.complete, seconds=round(seconds, 1), **self.telemetry.summary()
+            )
         return finished
 
     def _assemble(self, closing: ExitStack) -> Pipeline:
         """Connects to both servers at once, checks that all fits, and only then builds the loop.
 
         The order in which `closing` undoes it: the delivery first, so that nothing more is published; then the source,
-        which leaves the group and hands the partitions on; the model last, since the others may wait for its answers."""
+        which leaves the group and hands the partitions on; then the model, since the others may wait for its answers; the
+        shadow last, since nobody waits for it."""
         settings, events, clock = self._settings, self._events, self._clock
+        shadow = self._shadow()
+        if shadow is not None:
+            closing.callback(shadow.close)
         with ThreadPoolExecutor(1, "model") as aside:
             opening = aside.submit(self._until_there, ServingUnavailable, lambda: open_model(settings, events, clock))
             consumer = self._until_there(
@@ -128,9 +134,6 @@ class Service:
         closing.callback(source.close)
         delivery = self._delivery(source, partitions)
         closing.callback(delivery.close)
-        shadow = self._shadow()
-        if shadow is not None:
-            closing.callback(shadow.close)
         predictor = Predictor(
             model,
             events,

@@ -20,6 +20,8 @@ from worker.records import Labelled, ServedModel
 WAITING_WINDOWS = 2
 """Windows that may wait; a further one is skipped, so that a slow shadow costs no memory."""
 WAIT_SECONDS = 0.5
+CLOSE_SECONDS = 2.0
+"""How long closing waits for the thread. It is a daemon: one that still scores then ends with the process."""
 
 
 class _Delivered(msgspec.Struct, frozen=True):
@@ -49,10 +51,10 @@ class Shadow:
             self._events.shadow_skipped()
 
     def close(self) -> None:
-        """Ends the thread; what waits is given up."""
+        """Ends the thread; what waits and what is under way is given up. Waits for no server, however long it is silent."""
         self._stop.set()
-        self._thread.join()
-        self._model.close()
+        self._model.close()  # ends the calls that the thread may be waiting for
+        self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:
         while not self._stop.is_set():

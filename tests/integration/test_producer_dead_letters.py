@@ -17,7 +17,7 @@ from producer.errors import NoInput, UsageError
 from producer.interruption import Interruption
 from producer.reading import TopicReader
 from producer.replay import Outcome, Plan, replay
-from protos.dead_letters import ATTEMPTS, DeadLetterInfo, headers_for, without
+from protos.dead_letters import ATTEMPTS, Cut, DeadLetterInfo, headers_for, without
 from tests.conftest import MakeTopics
 from worker.records import Reason, Record
 
@@ -275,6 +275,31 @@ def test_what_cannot_be_sent_is_refused_and_the_rest_goes(place: Place) -> None:
         "its headers name no source topic (say --to)",
         "its source topic “gone” does not exist or is closed to us",
     ]
+
+
+def test_what_is_not_whole_is_shown_with_its_digest_and_never_replayed(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut = {"value": Cut.of(b"v" * 5_000), "key": Cut.of(b"k" * 3_000)}
+    info = DeadLetterInfo(topic=place.source, partition=1, offset=7, reason="too-large", cut=cut)
+    producer = KafkaProducer(bootstrap_servers=place.connection.bootstrap)
+    producer.send(place.dead, b"", b"", headers=headers_for([("x", b"y")], info))
+    producer.close()
+    fill(place, 2)
+    outcome = rerun(place, again=True)
+    assert outcome.summary.sent == 2
+    assert [*outcome.refused] == [
+        "not whole: what it lacks was too large to keep (`dead-letters show` says where it lies)"
+    ]
+    [found] = find(place.connection, place.dead, Filter(reasons=["too-large"]))
+    assert run(["dead-letters", "show", found.position, *place.options]) == 0
+    out = "".join(capsys.readouterr().out.split())
+    assert f"{place.source}/1/7" in out
+    for part in cut.values():
+        assert f"{part.size_bytes:,}bytes,sha256{part.sha256}" in out
+    assert run(["dead-letters", "list", "-o", "json", "--reason", "too-large", *place.options]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["cut"]["key"] == {"size_bytes": 3_000, "sha256": cut["key"].sha256}
 
 
 def test_what_is_not_acknowledged_is_not_remembered(place: Place, topics: MakeTopics) -> None:

@@ -66,6 +66,16 @@ def test_a_bounded_run_answers_what_lies_between_once_and_ends(
     assert summary["dead_letters"] == {}
 
 
+def test_a_bounded_run_that_is_stopped_before_its_end_says_so(world: World) -> None:
+    push_timed(world, 400)
+    worker = world.worker(start="earliest", until="end", window_records=8, batch_rows=1)
+    wait_for(lambda: delivered(worker) > 0, WAIT_SECONDS, "the first answers")
+    assert worker.stop() == 0
+    [summary] = logged(worker, "summary")
+    assert sum(summary["results"].values()) < 400 * world.partitions
+    assert summary["complete"] is False
+
+
 def test_a_bounded_run_of_an_empty_topic_ends_at_once(world: World) -> None:
     assert world.worker(start="earliest", until="end").wait() == 0
     assert world.results() == []

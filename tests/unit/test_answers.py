@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protos.codecs import decode_result
-from protos.dead_letters import parse
+from protos.dead_letters import MAX_MESSAGE_BYTES, PARTS, header_bytes, parse
 from protos.forms import Form
 from worker import errors
-from worker.answers import AnswerWriter, in_order
+from worker.answers import AnswerWriter, Outgoing, in_order
 from worker.records import DeadLetter, Headers, Labelled, Partition, Reason, Record, Window
 
 
@@ -114,7 +114,7 @@ def test_a_dead_letter_is_the_record_itself_with_headers_added(
 ) -> None:
     source = given_record(2, key, value, headers)
     out = writer().dead_letter(window(source), DeadLetter(source, reason, "It makes no sense.", "decode"))
-    assert (out.topic, out.partition, out.key, out.cut) == ("dead", 2 % 2, key, False)
+    assert (out.topic, out.partition, out.key, out.cut) == ("dead", 2 % 2, key, ())
     # What has neither key nor value cannot be sent; an empty value is the nearest there is.
     assert out.value == (b"" if key is None and value is None else value)
     kept = [(name, content or b"") for name, content in headers if not name.startswith("__connect.errors.")]
@@ -137,10 +137,64 @@ def test_a_dead_letter_names_the_error_of_its_stage(stage: str, error: str) -> N
 
 
 def test_a_dead_letter_that_is_cut_says_how_much_it_left_out() -> None:
-    source = given_record(value=b"x" * 100)
-    out = writer().dead_letter(window(source), DeadLetter(source, Reason.TOO_LARGE, "It is too large."), cut=True)
-    assert (out.value, out.cut) == (b"", True)
-    assert parse(out.headers).message == "It is too large. (its value of 100 bytes is too large to keep here)"
+    source = given_record(value=b"x" * 100, headers=[("trace", b"t"), ("none", None)])  # type: ignore[list-item]
+    letter = DeadLetter(source, Reason.TOO_LARGE, "It is too large.")
+    out = writer().dead_letter(window(source), letter, cut=("value",))
+    told = parse(out.headers)
+    assert (out.value, out.key, out.headers[0]) == (b"", b"key", ("trace", b"t"))
+    assert told.message == "It is too large. (too large to keep here: its value of 100 bytes)"
+    assert {part: (cut.size_bytes, cut.sha256) for part, cut in told.cut.items()} == {
+        "value": (100, hashlib.sha256(b"x" * 100).hexdigest())
+    }
+    out = writer().dead_letter(window(source), letter, cut=PARTS)
+    told = parse(out.headers)
+    headers = b"\0\0\0\x05trace\0\0\0\x01t\0\0\0\x04none\xff\xff\xff\xff"
+    assert (out.value, out.key) == (b"", b"")
+    assert not {"trace", "none"} & {name for name, _ in out.headers}
+    assert {part: (cut.size_bytes, cut.sha256) for part, cut in told.cut.items()} == {
+        "value": (100, hashlib.sha256(b"x" * 100).hexdigest()),
+        "headers": (len(headers), hashlib.sha256(headers).hexdigest()),
+        "key": (3, hashlib.sha256(b"key").hexdigest()),
+    }
+    assert (told.topic, told.partition, told.offset, told.reason) == ("reviews", 0, 17, Reason.TOO_LARGE)
+
+
+SIZES = st.sampled_from([0, 1, 30, 5_000])
+
+
+@given(SIZES, SIZES, st.lists(SIZES, max_size=4), SIZES)
+def test_a_dead_letter_gets_smaller_part_by_part_the_largest_first_until_nothing_of_the_record_is_left(
+    key: int, value: int, headers: list[int], detail: int
+) -> None:
+    source = given_record(0, b"k" * key, b"v" * value, [("h", b"h" * size) for size in headers])
+    sizes = {"key": key, "value": value, "headers": len(header_bytes(source.headers))}
+    letter = DeadLetter(source, Reason.EMPTY, "d" * detail)
+    out: Outgoing | None = writer().dead_letter(window(source), letter)
+    written = []
+    while out is not None:
+        written.append(out)
+        out = writer().smaller(window(source), letter, out)
+    assert [len(w.cut) for w in written[:-1]] == list(range(len(written) - 1))
+    *_, last = written
+    assert last.brief
+    assert [sizes[part] for part in last.cut] == sorted((size for size in sizes.values() if size), reverse=True)
+    assert (last.key, last.value) == (b"", b"")
+    assert sum(len(name) + len(content) for name, content in last.headers) < 2_000
+    assert (parse(last.headers).topic, parse(last.headers).offset) == ("reviews", 17)
+
+
+def test_whatever_a_record_says_of_itself_what_is_added_to_it_is_bounded() -> None:
+    mine = [
+        ("inferry-attempts", b"9" * 10_000),
+        ("inferry-cut-key-sha256", b"f" * 10_000),
+        ("content-type", b"x" * 10_000),
+    ]
+    source = given_record(headers=mine)
+    out = writer(audit=True).dead_letter(window(source), DeadLetter(source, Reason.EMPTY, "é" * 10_000))
+    added = out.headers[1:]
+    assert out.headers[0] == mine[2], "names of ours are not carried over, the others are"
+    assert sum(len(name) + len(content) for name, content in added) < MAX_MESSAGE_BYTES + 2_000
+    assert parse(out.headers).cut == {}
 
 
 def test_audit_headers_let_a_checker_hold_the_answer_against_its_input() -> None:

@@ -213,6 +213,13 @@ def test_too_many_dead_letters_stop_the_worker_before_the_topic_is_emptied() -> 
     assert len(bench.delivery.dead_letters) <= 50
 
 
+def test_a_window_whose_delivery_fails_counts_once_for_the_brake() -> None:
+    bench = Bench([record(offset, "BAD") for offset in range(20)], brake=Brake(share=1.0, run=25))
+    bench.delivery.failures = [DeliveryFailed(str(n)) for n in range(3)]
+    assert bench.pipeline.run()
+    bench.assert_each_once(20)
+
+
 def test_results_that_the_topic_does_not_take_count_as_dead_letters_and_for_the_brake() -> None:
     bench = Bench([record(offset) for offset in range(10)])
     bench.delivery.refuses = lambda result: result.record.offset in (3, 7)
@@ -246,6 +253,49 @@ def test_a_soft_stop_delivers_what_is_in_flight() -> None:
     bench.model.predict = predict_and_stop  # type: ignore[method-assign]
     assert bench.pipeline.run(), "everything polled must be delivered"
     assert len(bench.delivery.results) == sum(len(w.records) for w in bench.delivery.windows) == 10
+
+
+def test_a_bounded_run_that_is_stopped_is_not_complete() -> None:
+    bench = Bench([record(offset) for offset in range(100)])
+    predict = bench.model.predict
+
+    def predict_and_stop(*arguments):
+        bench.pipeline.stop()
+        return predict(*arguments)
+
+    bench.model.predict = predict_and_stop  # type: ignore[method-assign]
+    assert bench.pipeline.run(), "what was polled is delivered"
+    assert not bench.pipeline.complete, "yet not all that there is"
+
+    whole = Bench([record(offset) for offset in range(100)])
+    assert whole.pipeline.run()
+    assert whole.pipeline.complete
+
+
+def test_a_stop_during_the_last_window_of_a_bounded_run_still_completes_it() -> None:
+    bench = Bench([record(offset) for offset in range(10)])
+    deliver = bench.delivery.deliver
+
+    def stop_and_deliver(*arguments):
+        bench.pipeline.stop()
+        return deliver(*arguments)
+
+    bench.delivery.deliver = stop_and_deliver  # type: ignore[method-assign]
+    assert bench.pipeline.run()
+    assert bench.pipeline.complete
+
+
+def test_a_delivery_that_fails_during_the_drain_has_not_drained() -> None:
+    bench = Bench([record(offset) for offset in range(100)])
+
+    def stop_and_fail(*_arguments):
+        bench.pipeline.stop()
+        raise DeliveryFailed("the broker went away")
+
+    bench.delivery.deliver = stop_and_fail  # type: ignore[method-assign]
+    assert not bench.pipeline.run()
+    assert not bench.pipeline.complete
+    assert not any(bench.source.committed.values())
 
 
 def test_a_hard_stop_gives_up_what_is_in_flight_and_commits_none_of_it() -> None:

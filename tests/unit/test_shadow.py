@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Sequence
+from threading import Event
 
 from tests.unit.test_pipeline import record
+from worker.clock import SystemClock
 from worker.errors import ServingUnavailable, WorkerError
+from worker.model import build_encoder
 from worker.preparing import Decoded
 from worker.records import Labelled, Review, Window
+from worker.serving import GrpcModel, ServingOptions
 from worker.shadow import Shadow
-from worker.testing import FakeModel, RecordingEvents
+from worker.testing import FakeCall, FakeModel, RecordingEvents
 
 
 def delivered(texts: Sequence[str], label: str) -> tuple[Decoded, list[Labelled]]:
@@ -50,3 +55,51 @@ def test_a_shadow_that_is_away_skips_windows_and_goes_on() -> None:
     under_test.offer(*delivered(["good"], "positive"))
     assert wait_for(events, "shadowed")[0] == 1
     under_test.close()
+
+
+class HungModel(FakeModel):
+    """Never answers a call: only its own closing ends one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = Event()
+        self.closed = Event()
+
+    def predict(self, *_arguments: object) -> FakeCall:
+        return HungCall(self)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class HungCall(FakeCall):
+    def __init__(self, model: HungModel) -> None:
+        super().__init__(ServingUnavailable("the call was given up", "CANCELLED"))
+        self._model = model
+
+    def result(self) -> Sequence[Sequence[float]]:
+        self._model.asked.set()
+        assert self._model.closed.wait(30), "nobody closed the model while a call waited"
+        return super().result()
+
+
+def test_closing_ends_what_a_silent_server_keeps_waiting() -> None:
+    model, events = HungModel(), RecordingEvents()
+    under_test = shadow(model, events)
+    under_test.offer(*delivered(["good"], "positive"))
+    assert model.asked.wait(30)
+    under_test.close()
+    assert not under_test._thread.is_alive()
+    assert events.named("shadow_skipped")
+
+
+def test_closing_does_not_wait_for_a_server_that_takes_the_connection_and_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        options = ServingOptions(target=f"127.0.0.1:{silent.getsockname()[1]}", request_timeout_seconds=300)
+        model = GrpcModel(options, build_encoder, RecordingEvents(), SystemClock())  # type: ignore[arg-type]
+        under_test = Shadow(model, RecordingEvents(), max_rows=2, max_padded_tokens=100, logits=False)  # type: ignore[arg-type]
+        under_test.offer(*delivered(["good"], "positive"))
+        connection, _ = silent.accept()
+        under_test.close()
+        connection.close()
+    assert not under_test._thread.is_alive()
