@@ -76,8 +76,9 @@ def save_tokens(
     return _save(module, base_path, signature, score, input_name, output_name)
 
 
-def save_text(base_path: Path) -> SavedClassifier:
-    """`text` string [n] → `score` float32 [n, 1]: splits the words by itself and looks them up by their hash."""
+def save_text(base_path: Path, *, without_score: str = "") -> SavedClassifier:
+    """`text` string [n] → `score` float32 [n, 1]: splits the words by itself and looks them up by their hash. A text with
+    the word `without_score` in it has the score NaN."""
     module = tf.Module()
     module.weights = tf.Variable(np.random.default_rng(0).normal(0, 12.0, 1_000))
 
@@ -86,6 +87,9 @@ def save_text(base_path: Path) -> SavedClassifier:
         words = tf.strings.split(text)
         buckets = tf.ragged.map_flat_values(tf.strings.to_hash_bucket_fast, words, 1_000)
         mean = tf.reduce_mean(tf.ragged.map_flat_values(lambda ids: tf.gather(module.weights, ids), buckets), axis=1)
+        if without_score:
+            found = tf.reduce_any(tf.ragged.map_flat_values(lambda word: word == without_score, words), axis=1)
+            mean = tf.where(found, tf.constant(float("nan"), mean.dtype), mean)
         return {"score": tf.cast(tf.sigmoid(mean), tf.float32)[:, tf.newaxis]}
 
     module.score = score

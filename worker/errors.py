@@ -10,6 +10,9 @@ from enum import IntEnum
 
 from worker.records import Reason
 
+BAD_REPLY = "BAD_REPLY"
+"""The status of a ServingUnavailable for a reply that failed its checks; it stands beside the gRPC status names."""
+
 
 class ExitCode(IntEnum):
     """How a worker's process ends, for init systems and people."""
@@ -56,8 +59,8 @@ class InvalidReview(WorkerError):
 class ServingUnavailable(WorkerError):
     """The model server could not answer now (away, overloaded, too slow, or its reply made no sense).
 
-    Nothing is wrong with the reviews: wait and ask again. `status` is the gRPC status name, or
-    `BAD_REPLY` for a reply that failed its checks.
+    Wait and ask again: as far as this one answer tells, nothing is wrong with the reviews. `status` is the gRPC status
+    name, or BAD_REPLY for a reply that failed its checks.
     """
 
     exit_code = ExitCode.UNAVAILABLE

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import NewTopic
+from kafka.net.compat import KafkaNetClient
+from kafka.net.connection import KafkaConnection
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.selector import NetworkSelector
 
 from worker.config import Settings
 from worker.errors import ConfigError, Fenced, KafkaUnavailable, WorkerError
 
-FATAL = (
-    kafka_errors.AuthorizationError,
+REFUSED = (
     kafka_errors.SaslAuthenticationFailedError,
     kafka_errors.UnsupportedSaslMechanismError,
+    kafka_errors.IllegalSaslStateError,  # a listener without SASL
+)
+"""How brokers answer credentials that they do not take."""
+
+FATAL = (
+    *REFUSED,
+    kafka_errors.AuthorizationError,
     kafka_errors.UnsupportedCodecError,
     kafka_errors.KafkaConfigurationError,
     kafka_errors.IncompatibleBrokerVersion,
@@ -28,6 +39,55 @@ NO_METRICS = {"metrics_enabled": False}
 
 UNCOMPRESSED = {"compression.type": "uncompressed"}
 """The client decompresses without a cap. So brokers do it, which refuse what is larger than `max.message.bytes` then."""
+
+
+class _TellingManager(KafkaConnectionManager):  # type: ignore[misc]  # kafka-python ships no types
+    """Ends the first connect at once when a broker refuses the credentials.
+
+    kafka-python 3.0.12 asks again until its time is up, for three reasons that are undone here. What a broker says just
+    before it hangs up is dropped unread (net/transport.py, _read_from_sock), a connection keeps what it did read to itself
+    (net/connection.py, initialize), and a failure that was noted is forgotten in the same turn (net/manager.py, _connect).
+    Once the cluster is known, it is the client's own manager again: brokers that restart may refuse for a moment."""
+
+    _refusal: Exception | None = None
+
+    def get_connection(self, node_id: Any, *arguments: Any, **named: Any) -> KafkaConnection:
+        first = not self.cluster.brokers()
+        if first and self._refusal is not None:
+            raise self._refusal
+        known = self._conns.get(node_id)
+        connection = super().get_connection(node_id, *arguments, **named)
+        if first and connection is not known:
+            # It connects in a later turn of the client's loop, so this comes in time.
+            connection._sasl_authenticate = partial(self._authenticate, connection._sasl_authenticate)
+        return connection
+
+    async def _authenticate(
+        self, authenticate: Callable[..., Awaitable[None]], timeout_at: float | None = None
+    ) -> None:
+        try:
+            await authenticate(timeout_at)
+        except REFUSED as error:
+            self._refusal = error
+            raise
+
+    async def _build_transport(self, node: Any, timeout_at: float | None = None) -> Any:
+        transport = await super()._build_transport(node, timeout_at=timeout_at)
+        if not self.cluster.brokers():
+            transport._sock_recv = partial(_received_before_the_end, transport._sock_recv)
+        return transport
+
+
+def _received_before_the_end(receive: Callable[[], tuple[bytes, Exception | None]]) -> tuple[bytes, Exception | None]:
+    """What was received, and that the connection has ended only if there was nothing: the next call says so again."""
+    data, error = receive()
+    return data, None if data else error
+
+
+def telling_client(**options: Any) -> KafkaNetClient:
+    """The client's inner client, with the manager above: for the option `kafka_client` of the first to connect."""
+    net = NetworkSelector(**options)
+    return KafkaNetClient(net=net, manager=_TellingManager(net, **options), **options)
 
 
 def connection_options(settings: Settings) -> dict[str, Any]:
@@ -55,6 +115,7 @@ def consumer_options(settings: Settings) -> dict[str, Any]:
     """A consumer that commits nothing by itself, reads only what is committed, and never chooses an offset alone."""
     return connection_options(settings) | {
         **NO_METRICS,
+        "kafka_client": telling_client,
         "group_id": settings.group,
         "group_instance_id": settings.instance_id or None,
         "enable_auto_commit": False,

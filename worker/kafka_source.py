@@ -20,8 +20,8 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import MemberState, OffsetAndMetadata
 
-from worker.errors import DeliveryFailed, KafkaUnavailable, OffsetsLost, SourceLost
-from worker.kafka_client import explain, is_fatal, replaced, topic_id, translated
+from worker.errors import ConfigError, DeliveryFailed, KafkaUnavailable, OffsetsLost, SourceLost
+from worker.kafka_client import REFUSED, explain, is_fatal, replaced, topic_id, translated
 from worker.kafka_lag import KafkaLag, position
 from worker.kafka_records import read_any_header_name
 from worker.ports import Clock, Events
@@ -335,10 +335,21 @@ class KafkaSource:
 def open_consumer(options: Mapping[str, Any], topic: str) -> KafkaConsumer:
     """A consumer connected to the brokers and subscribed to the topic; it joins its group at the first poll.
 
-    Raises KafkaUnavailable."""
+    Raises KafkaUnavailable, and ConfigError when the brokers do not take the credentials, or the client the settings."""
     read_any_header_name()
-    with translated(f"connecting to Kafka at {','.join(options['bootstrap_servers'])}"):
-        consumer = KafkaConsumer(**options)
+    brokers = ",".join(options["bootstrap_servers"])
+    try:
+        with translated(f"connecting to Kafka at {brokers}"):
+            consumer = KafkaConsumer(**options)
+    except KafkaUnavailable as error:
+        if isinstance(error.__cause__, REFUSED):
+            raise ConfigError(
+                f"Kafka at {brokers} refuses the credentials: {explain(error.__cause__)}. Check kafka-security-protocol, "
+                "kafka-sasl-mechanism, kafka-sasl-username and kafka-sasl-password"
+            ) from error
+        if isinstance(error.__cause__, kafka_errors.KafkaConfigurationError):
+            raise ConfigError(str(error)) from error
+        raise
     # Before the client has any metadata: to a leader that subscribes later, the topic's partitions come as a surprise at
     # the next refresh, and the whole group rebalances (coordinator/consumer.py, _metadata_snapshot).
     consumer.subscribe([topic])

@@ -15,11 +15,16 @@ from worker.serving_options import ServingOptions
 from worker.text import SubwordEncoder, Vocabulary
 
 
+def make_model(settings: Settings, events: Events, clock: Clock) -> GrpcModel:
+    """A model of which nothing is asked yet: its first `refresh` does. Raises ConfigError."""
+    return GrpcModel(options(settings), build_encoder, events, clock)
+
+
 def open_model(settings: Settings, events: Events, clock: Clock) -> GrpcModel:
     """A model whose first version is known and fits.
 
     Raises ServingUnavailable while the server or the version is not there, ModelMismatch, ConfigError."""
-    model = GrpcModel(options(settings), build_encoder, events, clock)
+    model = make_model(settings, events, clock)
     try:
         model.refresh()
     except BaseException:

@@ -97,8 +97,9 @@ class Model(Protocol):
         wait inside."""
 
     def probe(self) -> None:
-        """Asks for a trivial prediction. Returns when the server answers; raises ServingUnavailable when it
-        does not. Blocks up to the request's deadline."""
+        """Asks for a trivial prediction, which this version has answered well before. Returns when the server answers;
+        raises ServingUnavailable when it does not, or when its reply fails the checks that any reply has to pass, and
+        ModelGone. Blocks up to the request's deadline."""
 
     def close(self) -> None:
         """Cancels what is under way. Idempotent."""

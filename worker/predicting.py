@@ -6,8 +6,12 @@ Three things can be wrong with a prediction, and each has one remedy:
   an outage lasts, no review pays for it;
 - the server says this request is wrong (ServingRejected): bisect until the one review that it refuses is alone, and
   only that one becomes a dead letter;
-- the server lives, yet this batch fails again and again: a review in it crashes or hangs the server. A failure counts
-  as a strike only right after a probe was answered, and enough strikes bisect the batch as well.
+- the server lives, yet this batch fails again and again: a review in it crashes or hangs the server, or has no score
+  that can be used (NaN, outside its range). A failure counts as a strike only right after a probe was answered well, and
+  enough strikes bisect the batch as well.
+
+A bad reply proves less than a crash: a server that answers nonsense to every review may still answer a probe. So a review
+pays for bad replies only once another one of its batch was answered well meanwhile; until then the worker holds.
 """
 
 from __future__ import annotations
@@ -21,13 +25,13 @@ import msgspec
 
 from worker.backoff import Backoff
 from worker.batching import halve
-from worker.errors import ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
+from worker.errors import BAD_REPLY, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
 from worker.ports import Call, Clock, Events, Model
 from worker.preparing import Encoded
 from worker.records import Batch, Reason, ServedModel
 
-OVERLOADED = frozenset({"RESOURCE_EXHAUSTED", "BAD_REPLY"})
-"""Statuses that are never a review's fault: the server says that it is full, or it answers nonsense."""
+NEVER_A_STRIKE = "RESOURCE_EXHAUSTED"
+"""The status that is never a review's fault: the server says that it is full."""
 
 
 class Abandoned(Exception):
@@ -48,13 +52,27 @@ class Predictions(msgspec.Struct, frozen=True):
     rejections: Mapping[int, Rejection]
 
 
+class _Origin(msgspec.Struct):
+    """What the parts of one planned batch share."""
+
+    rows: int
+    failures: int = 0
+    """In a row, for the back-off: a part that was answered, refused or halved begins anew."""
+    answered_well: bool = False
+    """Whether a part has got its scores since the batch was halved: the witness that the server scores reviews."""
+
+
 class _Attempt(msgspec.Struct):
-    """A batch on its way: the call under way, and how often it failed right after the server was seen alive."""
+    """A batch, or a part of one, on its way: the call under way, and how often it failed right after the server was seen
+    alive."""
 
     batch: Batch
+    origin: _Origin
     call: Call | None
     """None: to be sent when its turn comes, so that a batch under suspicion travels alone."""
     strikes: int = 0
+    bad_replies: bool = False
+    """Whether one of the strikes was a reply that makes no sense."""
     proven: bool = False
     """Whether the server answered a probe just before this call."""
 
@@ -85,7 +103,9 @@ class Predictor:
         Raises ModelGone when the version is not served any more, Abandoned when the worker stops first."""
         outputs: dict[int, Sequence[float]] = {}
         rejections: dict[int, Rejection] = {}
-        waiting = deque(_Attempt(batch, call) for batch, call in zip(encoded.batches, calls, strict=True))
+        waiting = deque(
+            _Attempt(batch, _Origin(len(batch.rows)), call) for batch, call in zip(encoded.batches, calls, strict=True)
+        )
         while waiting:
             attempt = waiting.popleft()
             if self._abandon.is_set():
@@ -95,11 +115,13 @@ class Predictor:
                 scores = call.result()
             except ServingRejected as error:
                 self._answered()
+                attempt.origin.failures = 0
                 self._split(encoded, attempt, waiting, rejections, Rejection(Reason.REJECTED_BY_MODEL, str(error)))
             except ServingUnavailable as error:
                 self._again(encoded, attempt, waiting, rejections, error)
             else:
                 self._answered()
+                attempt.origin.failures, attempt.origin.answered_well = 0, True
                 outputs.update(zip(attempt.batch.rows, scores, strict=True))
         self._answered()
         return Predictions(outputs, rejections)
@@ -140,25 +162,44 @@ class Predictor:
         error: ServingUnavailable,
     ) -> None:
         """Waits for the server, then sends the batch once more, or its halves once it has too many strikes."""
-        if attempt.proven and error.status not in OVERLOADED:
+        if attempt.proven and error.status != NEVER_A_STRIKE:
             attempt.strikes += 1
+            attempt.bad_replies |= error.status == BAD_REPLY
         if attempt.proven:
             # Probes pass and batches do not: an overloaded server, or a review that hangs it. Either may take minutes.
             self._hold(error)
-        self._wait_until_alive(error)
-        if attempt.strikes >= self._max_strikes:
-            detail = (
-                f"the model server failed {attempt.strikes} times on this review alone ({error.status}: {error}), "
-                "each time right after it had answered another request"
-            )
-            self._split(encoded, attempt, waiting, rejections, Rejection(Reason.CRASHES_MODEL, detail))
-            return
+        self._wait_until_alive(error, attempt.origin.failures)
+        attempt.origin.failures += 1
         attempt.call, attempt.proven = None, True
-        waiting.appendleft(attempt)
+        if attempt.strikes < self._max_strikes:
+            waiting.appendleft(attempt)
+        elif len(attempt.batch.rows) > 1 or self._at_fault(attempt):
+            attempt.origin.failures = 0
+            self._split(encoded, attempt, waiting, rejections, self._verdict(attempt, error))
+        else:
+            # Its neighbours go first: one that is answered well is the witness that is still missing. What was held
+            # against this review until then was a server without a good word for anybody, so its count begins anew.
+            attempt.strikes, attempt.proven = 0, False
+            waiting.append(attempt)
 
-    def _wait_until_alive(self, error: ServingUnavailable) -> None:
-        """Backs off and probes until the server answers. Raises ModelGone, Abandoned."""
-        attempt = 0
+    def _at_fault(self, attempt: _Attempt) -> bool:
+        """Whether it is the review that fails, rather than a server that answers nonsense to every review. For a review
+        that was sent alone to begin with, the probe is the witness."""
+        return not attempt.bad_replies or attempt.origin.answered_well or attempt.origin.rows == 1
+
+    def _verdict(self, attempt: _Attempt, error: ServingUnavailable) -> Rejection:
+        """What to say of the review that is alone at fault."""
+        detail = (
+            f"the model server failed {attempt.strikes} times on this review alone ({error.status}: {error}), "
+            "each time right after it had answered another request"
+        )
+        reason = Reason.REJECTED_BY_MODEL if error.status == BAD_REPLY else Reason.CRASHES_MODEL
+        return Rejection(reason, detail)
+
+    def _wait_until_alive(self, error: ServingUnavailable, failures: int = 0) -> None:
+        """Backs off and probes until the server answers. `failures`: how often the batch failed before, each with a wait of
+        its own. Raises ModelGone, Abandoned."""
+        attempt = failures
         while True:
             attempt += 1
             delay = self._backoff.after(attempt, self._jitter)
@@ -192,10 +233,20 @@ class Predictor:
         verdict: Rejection,
     ) -> None:
         """Halves the batch, or passes the verdict on a review that is alone. A half needs one strike less: its
-        parent's strikes have shown that the fault lies in one of the two."""
+        parent's strikes have shown that the fault lies in one of the two. Only for bad replies, a review that is left
+        alone needs all of them, as asking again harms nobody."""
         if len(attempt.batch.rows) == 1:
             rejections[attempt.batch.rows[0]] = verdict
             return
-        strikes = max(attempt.strikes - 1, 0)
         for half in reversed(halve(attempt.batch, [row.tokens for row in encoded.rows])):
-            waiting.appendleft(_Attempt(half, None, strikes=strikes, proven=attempt.proven))
+            alone = attempt.bad_replies and len(half.rows) == 1
+            waiting.appendleft(
+                _Attempt(
+                    half,
+                    attempt.origin,
+                    None,
+                    strikes=0 if alone else max(attempt.strikes - 1, 0),
+                    bad_replies=attempt.bad_replies,
+                    proven=attempt.proven,
+                )
+            )

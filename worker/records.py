@@ -110,7 +110,9 @@ class Reason(StrEnum):
     TOO_LARGE = "too-large"
     UNKNOWN_CONTENT_TYPE = "unknown-content-type"
     REJECTED_BY_MODEL = "rejected-by-model"
+    """The model refuses it, or answers it alone without a usable score: NaN, or outside the model's range."""
     CRASHES_MODEL = "crashes-model"
+    """The server dies or hangs on it, and on it alone."""
     RESULT_TOO_LARGE = "result-too-large"
 
 

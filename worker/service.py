@@ -27,7 +27,7 @@ from worker.kafka_bounds import apply_start, until_offsets
 from worker.kafka_client import check_topics, consumer_options, producer_options
 from worker.kafka_delivery import AtLeastOnce, ExactlyOnce
 from worker.kafka_source import KafkaSource, open_consumer
-from worker.model import open_model, open_shadow
+from worker.model import make_model, open_shadow
 from worker.pipeline import Options, Pipeline
 from worker.ports import Clock, Events
 from worker.predicting import Predictor
@@ -51,6 +51,8 @@ class Service:
         self._events: Events = self.telemetry
         self._abandon = Event()
         self._stopping = Event()
+        self._start_deadline = 0.0
+        """On the clock, for all waits at start together; set when they begin."""
         self._pipeline: Pipeline | None = None
         self._log = structlog.get_logger("worker")
 
@@ -108,15 +110,20 @@ class Service:
         shadow = self._shadow()
         if shadow is not None:
             closing.callback(shadow.close)
-        with ThreadPoolExecutor(1, "model") as aside:
-            opening = aside.submit(self._until_there, ServingUnavailable, lambda: open_model(settings, events, clock))
-            consumer = self._until_there(
-                KafkaUnavailable, lambda: open_consumer(consumer_options(settings), settings.input_topic)
-            )
-            closing.callback(consumer.close, autocommit=False)
-            partitions = self._until_there(KafkaUnavailable, lambda: check_topics(consumer, settings))
-            model = opening.result()
+        self._start_deadline = clock.monotonic() + settings.startup_seconds
+        # When Kafka's side fails, the wait for the model server ends with it: told to stop, then closed, then joined.
+        aside = closing.enter_context(ThreadPoolExecutor(1, "model"))
+        model = make_model(settings, events, clock)
         closing.callback(model.close)
+        closing.callback(self._stopping.set)
+        opening = aside.submit(self._until_there, ServingUnavailable, model.refresh)
+        consumer = self._until_there(
+            KafkaUnavailable, lambda: open_consumer(consumer_options(settings), settings.input_topic)
+        )
+        closing.callback(consumer.close, autocommit=False)
+        partitions = self._until_there(KafkaUnavailable, lambda: check_topics(consumer, settings))
+        opening.result()
+        aside.shutdown()
         self._until_there(KafkaUnavailable, lambda: apply_start(consumer, settings, parse_start(settings.start)))
         source = KafkaSource(
             consumer,
@@ -204,18 +211,23 @@ class Service:
         return delivery
 
     def _pause(self, seconds: float) -> bool:
+        """Waits before Kafka is asked again; whether to give up instead. Raises KafkaUnavailable when it is still the start
+        that waits, for an earlier worker's transaction to be settled, and its time is over."""
+        if self._pipeline is None and self._clock.monotonic() > self._start_deadline:
+            limit = self._settings.startup_seconds
+            raise KafkaUnavailable(f"no transactional producer could be opened within the start's {limit:g} s")
         return self._clock.wait(self._abandon, seconds)
 
     def _until_there(self, away: type[Exception], connect: Callable[[], T]) -> T:
-        """Tries until what may still be starting answers, for at most the start-up time; then raises its error."""
-        deadline = self._clock.monotonic() + self._settings.startup_seconds
+        """Tries until what may still be starting answers, or the time that all waits at start share is over; then raises
+        its error."""
         attempt = 0
         while True:
             try:
                 return connect()
             except away as error:
                 attempt += 1
-                if self._clock.monotonic() > deadline or self._stopping.is_set():
+                if self._clock.monotonic() > self._start_deadline or self._stopping.is_set():
                     raise
                 self._events.retrying("start", type(error).__name__, attempt, RETRY_SECONDS, str(error))
                 self._clock.wait(self._stopping, RETRY_SECONDS)

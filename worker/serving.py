@@ -2,30 +2,32 @@
 
 The only module that imports grpc. What goes over the wire is made and read in `serving_wire`, what a model must be like
 is in `serving_model`, which version is taken in `rollout`, how many calls run at once in `serving_calls` and `limiter`,
-and what a status means in `serving_errors`; `serving_reader` asks a server what it serves.
+and what a status means in `serving_errors`; `serving_reader` asks a server what it serves, `serving_trial` whether it works.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Lock
 from typing import Any
 
 import grpc
+from msgspec.structs import replace
 
-from worker.errors import ConfigError, ModelMismatch, ServingRejected, ServingUnavailable
+from protos.serving.tensor_pb2 import TensorProto
+from worker.errors import ConfigError, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
 from worker.ports import Clock, Events
-from worker.records import DType, ServedModel, Tensor
+from worker.records import ServedModel, Tensor
 from worker.rollout import AVAILABLE, Watcher, choose, is_label
 from worker.serving_calls import Calls, Prediction, Rpc
 from worker.serving_errors import NO_VERSION, error_for
-from worker.serving_model import Endpoint, Served
+from worker.serving_model import Served
 from worker.serving_options import ServingOptions, read_file
 from worker.serving_reader import EncoderFactory, Reader
+from worker.serving_trial import try_out
 from worker.serving_wire import PREDICT, Scores, predict_request, read_output, read_scores
-from worker.text import packer
 
 __all__ = ["EncoderFactory", "GrpcModel", "ServingOptions"]
 
@@ -121,7 +123,8 @@ class GrpcModel:
         refuses has been answered, too."""
         served = self.current()
         assert isinstance(served, Served)  # noqa: S101  refresh sets nothing else
-        request, read = self._prediction(served, _one_row(served.endpoint))
+        assert served.probe is not None  # noqa: S101  refresh takes no version that was not tried out
+        request, read = self._prediction(served, served.probe)
         with suppress(ServingRejected):
             read(self._ask(PREDICT, request, self._what(served.version)))
 
@@ -136,24 +139,13 @@ class GrpcModel:
     def _prediction(self, served: Served, tensor: Tensor) -> tuple[bytes, Callable[[bytes], Scores]]:
         """The request, and how its reply is read."""
         endpoint, what = served.endpoint, self._what(served.version)
-        rows = tensor.shape[0]
-        if endpoint.as_column:
-            tensor = Tensor(tensor.dtype, (rows, 1), tensor.content, tensor.strings)
-        bounded = not self._options.logits
+        rows, bounded = tensor.shape[0], not self._options.logits
 
         def read(reply: bytes) -> Scores:
             output = read_output(reply, endpoint.output_name, endpoint.version, what)
             return read_scores(output, rows=rows, columns=endpoint.columns, bounded=bounded, what=what)
 
-        request = predict_request(
-            served.name,
-            endpoint.version,
-            endpoint.signature,
-            input_name=endpoint.input_name,
-            output_name=endpoint.output_name,
-            tensor=tensor,
-        )
-        return request, read
+        return _request(served, tensor), read
 
     def _what(self, version: int) -> str:
         return f"Predict by version {version} of model {self._options.model} at {self._options.target}"
@@ -170,6 +162,22 @@ class GrpcModel:
         except ValueError as error:  # how grpc says that the channel is closed
             raise ServingUnavailable(f"{what}: {error}", "CANCELLED") from error
         return reply
+
+    def _tried_out(self, served: Served) -> Served:
+        """The version with its probe. Raises ModelMismatch where its scores are of no use, ServingUnavailable."""
+        endpoint, what = served.endpoint, self._what(served.version)
+
+        def ask(tensor: Tensor) -> TensorProto:
+            try:
+                reply = self._ask(PREDICT, _request(served, tensor), what)
+            except ModelGone as error:
+                raise ServingUnavailable(f"Version {served.version} went away while it was tried: {error}") from error
+            return read_output(reply, endpoint.output_name, endpoint.version, what)
+
+        def read(output: TensorProto) -> Sequence[float]:
+            return read_scores(output, rows=1, columns=endpoint.columns, bounded=False, what=what)[0]
+
+        return replace(served, probe=try_out(served, ask, read, logits=self._options.logits, what=what))
 
     def _outage(self) -> None:
         self._outages += 1
@@ -211,7 +219,7 @@ class GrpcModel:
         if known is None or outages != self._checked_after:
             endpoint = self._reader.describe(version)
             if known is None or known.endpoint != endpoint:
-                known = self._reader.build(endpoint)
+                known = self._tried_out(self._reader.build(endpoint))
             if outages != self._checked_after:
                 self._known.clear()  # the others have not been compared; each is when its turn comes
                 self._checked_after = outages
@@ -222,12 +230,19 @@ class GrpcModel:
         return known
 
 
-def _one_row(endpoint: Endpoint) -> Tensor:
-    """The smallest prediction there is: one token that is no padding, as a row of nothing else may have no score."""
-    if endpoint.dtype is DType.STRING:
-        return Tensor(DType.STRING, (1,), strings=(b"probe",))
-    length, token = endpoint.length or 1, 2 if endpoint.padding_id == 1 else 1
-    return Tensor(endpoint.dtype, (1, length), packer(endpoint.dtype)([token] * length))
+def _request(served: Served, tensor: Tensor) -> bytes:
+    """Predict by this version."""
+    endpoint = served.endpoint
+    if endpoint.as_column:
+        tensor = Tensor(tensor.dtype, (tensor.shape[0], 1), tensor.content, tensor.strings)
+    return predict_request(
+        served.name,
+        endpoint.version,
+        endpoint.signature,
+        input_name=endpoint.input_name,
+        output_name=endpoint.output_name,
+        tensor=tensor,
+    )
 
 
 def _channel(options: ServingOptions) -> Any:

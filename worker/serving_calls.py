@@ -10,10 +10,10 @@ from functools import partial
 from threading import Lock
 from typing import Protocol
 
-from worker.errors import ServingUnavailable, WorkerError
+from worker.errors import BAD_REPLY, ServingUnavailable, WorkerError
 from worker.limiter import AdaptiveLimit
 from worker.ports import Clock, Events
-from worker.serving_errors import OVERLOADED, error_for
+from worker.serving_errors import LOWER_THE_LIMIT, error_for
 from worker.serving_wire import Scores
 
 
@@ -158,13 +158,13 @@ class Calls:
         except ServingUnavailable as error:
             status, outcome = error.status, error
         except Exception as error:  # noqa: BLE001  a call that is never settled would hang the worker without a word
-            status, outcome = "BAD_REPLY", error
+            status, outcome = BAD_REPLY, error
         self._end(prediction, status, outcome)
         self._start_ready()
 
     def _end(self, prediction: Prediction, status: str, outcome: Scores | BaseException) -> None:
         now = self._clock.monotonic()
-        overloaded = status in OVERLOADED and isinstance(outcome, ServingUnavailable)
+        overloaded = status in LOWER_THE_LIMIT and isinstance(outcome, ServingUnavailable)
         with self._lock:
             self._under_way.discard(prediction)
             if overloaded:

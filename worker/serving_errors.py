@@ -12,9 +12,9 @@
 
 from __future__ import annotations
 
-from worker.errors import ModelGone, ServingRejected, ServingUnavailable
+from worker.errors import BAD_REPLY, ModelGone, ServingRejected, ServingUnavailable
 
-OVERLOADED = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
+LOWER_THE_LIMIT = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
 """Statuses after which fewer requests are kept in flight."""
 REJECTED = frozenset({"INVALID_ARGUMENT", "OUT_OF_RANGE"})
 NO_VERSION = "NOT_FOUND"
@@ -36,4 +36,4 @@ def error_for(status: str, details: str, what: str) -> ServingUnavailable | Serv
 
 def bad_reply(what: str, why: str) -> ServingUnavailable:
     """The error for a reply that failed its checks."""
-    return ServingUnavailable(f"{what}: the reply makes no sense: {why}.", "BAD_REPLY")
+    return ServingUnavailable(f"{what}: the reply makes no sense: {why}.", BAD_REPLY)

@@ -13,7 +13,7 @@ import msgspec
 
 from protos.serving.prediction_pb2 import SignatureDef, TensorInfo
 from worker.errors import ModelMismatch
-from worker.records import BuiltEncoder, DType, EncoderKind, EncoderSpec, ServedModel
+from worker.records import BuiltEncoder, DType, EncoderKind, EncoderSpec, ServedModel, Tensor
 from worker.serving_options import ServingOptions
 from worker.serving_wire import dtype_name
 
@@ -72,6 +72,8 @@ class Served(ServedModel, frozen=True, kw_only=True):
     """A ServedModel that knows how it is called."""
 
     endpoint: Endpoint
+    probe: Tensor | None = None
+    """A request of one row that this version has answered well; None until it was tried out."""
 
 
 def parse_card(content: bytes) -> Card:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Event, Lock
 from typing import Any
 
-from worker.errors import DeliveryFailed, ModelGone, ServingUnavailable, SourceLost, WorkerError
+from worker.errors import BAD_REPLY, DeliveryFailed, ModelGone, ServingUnavailable, SourceLost, WorkerError
 from worker.records import DeadLetter, DType, Labelled, Partition, Reason, Record, Row, ServedModel, Tensor, Window
 
 
@@ -172,7 +172,8 @@ def served(
 
 
 class FakeModel:
-    """Answers with `score(text)`; its failures are scripted."""
+    """Answers with `score(text)`, checked as a real reply is: a request with a score outside [0, 1] is a bad reply. Its
+    failures are scripted."""
 
     def __init__(
         self, score: Callable[[str], Sequence[float]] = lambda text: (0.9 if "good" in text else 0.1,)
@@ -202,7 +203,10 @@ class FakeModel:
         self.requests.append(texts)
         if self.version is None or served.version != self.version.version:
             return FakeCall(ModelGone(f"version {served.version} is not served"))
-        return FakeCall(self.fail(texts) or [tuple(self.score(text)) for text in texts])
+        scores = [tuple(self.score(text)) for text in texts]
+        if not all(0 <= score <= 1 for row in scores for score in row):  # NaN included
+            return FakeCall(self.fail(texts) or ServingUnavailable("a score makes no sense", BAD_REPLY))
+        return FakeCall(self.fail(texts) or scores)
 
     def probe(self) -> None:
         """See ports.Model."""

@@ -26,6 +26,8 @@ TEXTS = [*some_reviews(60), "good", "zwölf 映画 🎬 a_b"]
 MOODS = ("negative", "positive")
 TOPICS = ("action", "comedy", "drama")
 LENGTH = 32
+WITHOUT_SCORE = "unfathomable"
+"""The word on which one of the models answers NaN."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,10 @@ def saved(folder: Path, cases: Mapping[str, Case]) -> dict[str, SavedClassifier]
 @pytest.fixture(scope="module")
 def server(folder: Path, saved: Mapping[str, SavedClassifier]) -> Iterator[ServerHandle]:
     save_masked(folder / "masked")
+    save_text(folder / "without_a_score", without_score=WITHOUT_SCORE)
     served = "".join(
         f"config {{ name: '{name}' base_path: '{folder / name}' model_platform: 'tensorflow' }}\n"
-        for name in (*saved, "masked")
+        for name in (*saved, "masked", "without_a_score")
     )
     config = folder / "models.config"
     config.write_text(f"model_config_list {{\n{served}}}\n")
@@ -189,6 +192,37 @@ def test_a_model_that_does_not_fit_is_refused_with_what_it_takes_and_gives(
         assert words in last_words(worker)
     assert world.committed() == {}
     assert world.results() == []
+
+
+def test_a_review_without_a_score_is_a_dead_letter_and_its_neighbours_are_answered(
+    server: ServerHandle, make_world: MakeWorld
+) -> None:
+    world = make_world(serving=server.grpc_target, partitions=1)
+    culprits = [f"an {WITHOUT_SCORE} plot", f"{WITHOUT_SCORE} and much longer than the one before it"]
+    texts = [*TEXTS[:20], culprits[0], *TEXTS[20:40], culprits[1], *TEXTS[40:]]
+    world.push(map(review_json, texts))
+    worker = world.worker(model="without_a_score", batch_rows=16)
+    world.assert_each_once()
+    world.push([review_json(culprits[0])])  # alone in its window
+    world.wait_until_answered()
+    world.push([review_json("a good film")])
+    world.assert_each_once()
+    assert worker.stop() == 0
+    dead = world.dead_letters()
+    assert {json.loads(record.value or b"")["text"] for record, _ in dead.values()} == set(culprits)
+    assert [told.reason for _, told in dead.values()] == ["rejected-by-model"] * 3
+    assert len(world.results()) == len(texts) - 1
+
+
+def test_a_logit_model_without_its_setting_is_refused_with_what_to_set(
+    folder: Path, server: ServerHandle, make_world: MakeWorld
+) -> None:
+    world = make_world(serving=server.grpc_target)
+    world.push([review_json("a good film")])
+    worker = world.worker(model="one_logit", vocabulary=folder / "imdb.subwords")
+    assert worker.wait() == 76
+    assert "--logits" in last_words(worker)
+    assert world.committed() == {}
 
 
 def rows_of(vocabulary: Vocabulary, dtype: Any, length: int | None = None) -> Callable[[Sequence[str]], list[Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -34,6 +34,87 @@ def test_a_missing_topic_is_named_with_what_to_do(world: World) -> None:
     assert worker.wait() == 78
     assert f"no such topic at {world.bootstrap}: never-made, nor-this" in last_words(worker)
     assert "--create-topics" in last_words(worker)
+
+
+def test_a_missing_topic_is_told_at_once_although_the_model_server_is_still_waited_for(world: World) -> None:
+    worker = world.worker(output_topic="never-made", serving=nowhere(), startup_seconds=600)
+    assert worker.wait() == 78
+    assert "never-made" in last_words(worker)
+
+
+@pytest.fixture(scope="module")
+def sasl_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The addresses of a broker's two listeners: one that lets in who says `alice` and `secret`, one without SASL."""
+    plain, sasl, controller = free_ports(3)
+    listeners = f"PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl}"
+    overrides = {
+        "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": listeners,
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT",
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.sasl.plain.sasl.jaas.config": (
+            'org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="secret";'
+        ),
+    }
+    broker = Broker(tmp_path_factory.mktemp("kafka"), port=plain, overrides=overrides)
+    broker.start()
+    yield f"127.0.0.1:{sasl}", broker.bootstrap
+    broker.stop()
+
+
+ALICE = {
+    "kafka_security_protocol": "SASL_PLAINTEXT",
+    "kafka_sasl_mechanism": "PLAIN",
+    "kafka_sasl_username": "alice",
+    "kafka_sasl_password": "secret",
+}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"kafka_sasl_password": "guessed"}, "SaslAuthenticationFailedError"),
+        ({"kafka_sasl_mechanism": "SCRAM-SHA-256"}, "UnsupportedSaslMechanismError"),
+    ],
+)
+def test_wrong_credentials_are_no_outage_to_wait_out(
+    sasl_broker: tuple[str, str], make_world: MakeWorld, wrong: Mapping[str, str], said: str
+) -> None:
+    world = make_world(bootstrap=sasl_broker[1])
+    # Minutes, and all of them in one attempt: only the refusal itself can end it.
+    limits = {"kafka_request_timeout_seconds": 500, "kafka_delivery_timeout_seconds": 600}
+    limits |= {"transaction_timeout_seconds": 700, "session_timeout_seconds": 800, "max_poll_interval_seconds": 900}
+    worker = world.worker(**{**ALICE, **wrong, **limits, "bootstrap": sasl_broker[0], "startup_seconds": 900})
+    assert worker.wait() == 78
+    assert said in last_words(worker)
+    assert "kafka-sasl-password" in last_words(worker)
+    assert "guessed" not in worker.log
+
+
+def test_limits_that_the_client_does_not_take_are_no_outage_either(world: World) -> None:
+    limits = {"kafka_request_timeout_seconds": 600, "kafka_delivery_timeout_seconds": 650}
+    limits |= {"transaction_timeout_seconds": 700, "session_timeout_seconds": 800, "max_poll_interval_seconds": 900}
+    worker = world.worker(**limits, startup_seconds=900)
+    assert worker.wait() == 78
+    assert "connections_max_idle_ms" in last_words(worker)
+
+
+def test_credentials_for_a_listener_that_takes_none_are_no_outage_either(
+    sasl_broker: tuple[str, str], make_world: MakeWorld
+) -> None:
+    world = make_world(bootstrap=sasl_broker[1])
+    worker = world.worker(**ALICE, startup_seconds=900)
+    assert worker.wait() == 78
+    assert "IllegalSaslStateError" in last_words(worker)
+
+
+def test_right_credentials_let_the_worker_in(sasl_broker: tuple[str, str], make_world: MakeWorld) -> None:
+    world = make_world(bootstrap=sasl_broker[1], partitions=1)
+    world.push([review_json("a good film")])
+    worker = world.worker(**{**ALICE, "bootstrap": sasl_broker[0], "start": "earliest", "until": "end"})
+    assert worker.wait() == 0, last_words(worker)
+    world.assert_each_once()
 
 
 def test_kafka_that_is_not_there_is_waited_for_and_then_named(world: World) -> None:

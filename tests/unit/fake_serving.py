@@ -18,8 +18,11 @@ import grpc
 
 from protos.serving import model_status_pb2, prediction_pb2, tensor_pb2
 from worker.records import BuiltEncoder, DType, EncoderSpec, Row, Tensor
+from worker.serving_trial import TEXTS
 
 MODEL = "sentiment_classifier"
+SENTENCE = 33
+"""The token id that trials and probes begin with: their texts are sentences, those of the tests are numbers."""
 State = model_status_pb2.ModelVersionStatus.State
 
 
@@ -29,13 +32,13 @@ def digest_of(subwords: Sequence[str]) -> str:
 
 
 class IdEncoder:
-    """An Encoder of texts that are numbers: "7 8" is the ids 7 and 8."""
+    """An Encoder of texts that are numbers: "7 8" is the ids 7 and 8. Any other word is the id SENTENCE."""
 
     def __init__(self, spec: EncoderSpec) -> None:
         self.spec = spec
 
     def encode(self, text: str) -> Row:
-        ids = [int(word) for word in text.split()]
+        ids = [int(word) if word.isdecimal() else SENTENCE for word in text.split()]
         return Row(struct.pack(f"<{len(ids)}i", *ids), len(ids), truncated=False)
 
     def tensor(self, rows: Sequence[Row], longest: int) -> Tensor:
@@ -103,6 +106,13 @@ class Version:
         return [self.subwords[i - 1].encode() if 0 < i <= len(self.subwords) else b"" for i in ids]
 
 
+def _is_trial(request: prediction_pb2.PredictRequest) -> bool:
+    (fed,) = request.inputs.values()
+    if fed.dtype == tensor_pb2.DT_STRING:
+        return fed.string_val[0].decode() in TEXTS
+    return fed.tensor_content[:4] == SENTENCE.to_bytes(4, "little")
+
+
 class FakeServing:
     """The server. `port` 0 takes a free one."""
 
@@ -119,6 +129,9 @@ class FakeServing:
         self.open.set()
         self.arrived = threading.Semaphore(0)
         """Released by each prediction that comes in."""
+        self.trials_count = False
+        """Whether trials and probes meet the failures asked for, as any prediction does. Else they are answered at once
+        and stand in no list, so that a test need not think of them."""
         self.requests: list[prediction_pb2.PredictRequest] = []
         self.most_at_once = 0
         self._at_once = 0
@@ -184,6 +197,9 @@ class FakeServing:
         if request.model_spec.signature_name == "vocabulary":
             self._look_up(request, version, reply)
             return reply.SerializeToString()
+        if _is_trial(request) and not self.trials_count:
+            self._score(request, version, reply)
+            return reply.SerializeToString()
         with self._lock:
             self.requests.append(request)
             self._at_once += 1
@@ -218,17 +234,20 @@ class FakeServing:
         fed = request.inputs[input_name]
         rows = fed.tensor_shape.dim[0].size
         if fed.dtype == tensor_pb2.DT_STRING:
-            scores = [len(text) / 100 for text in fed.string_val]
+            scores = [min(len(text), 100) / 100 for text in fed.string_val]
         else:
             row_bytes = len(fed.tensor_content) // rows
             firsts = (fed.tensor_content[start : start + 4] for start in range(0, rows * row_bytes, row_bytes))
             scores = [int.from_bytes(first, "little", signed=True) / 100 for first in firsts]
         output = reply.outputs[output_name]
         output.dtype = found.outputs[output_name].dtype
-        for size in (rows, 1):
+        # More scores than one where the signature says so, each the same.
+        width = max(found.outputs[output_name].tensor_shape.dim[-1].size, 1)
+        scores = [score for score in scores for _ in range(width)]
+        for size in (rows, width):
             output.tensor_shape.dim.add(size=size)
         double = output.dtype == tensor_pb2.DT_DOUBLE
         if self.as_content:
-            output.tensor_content = struct.pack(f"<{rows}{'d' if double else 'f'}", *scores)
+            output.tensor_content = struct.pack(f"<{len(scores)}{'d' if double else 'f'}", *scores)
         else:
             (output.double_val if double else output.float_val).extend(scores)

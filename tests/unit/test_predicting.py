@@ -125,13 +125,121 @@ def test_an_outage_is_told_and_so_is_its_end() -> None:
     assert [told[:3] for told in rig.events.named("retrying")] == [("predict", "UNAVAILABLE", n) for n in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("status", ["RESOURCE_EXHAUSTED", "BAD_REPLY"])
-def test_a_server_that_is_full_or_makes_no_sense_never_condemns_a_review(status: str) -> None:
+def test_a_server_that_is_full_never_condemns_a_review() -> None:
     rig = Rig()
-    broken = [ServingUnavailable("not now", status)] * 50
+    broken = [ServingUnavailable("not now", "RESOURCE_EXHAUSTED")] * 50
     rig.model.fail = lambda _texts: broken.pop() if broken else None
     assert_scored_but_for(rig.predict(8), 8, set(), Reason.CRASHES_MODEL)
     assert len(rig.model.requests) == 51
+
+
+def without_a_score(rig: Rig, culprits: set[int], score: float = math.nan) -> None:
+    """The model's score of these reviews is no score."""
+    well = rig.model.score
+    rig.model.score = lambda text: (score,) if numbers([text]) & culprits else well(text)
+
+
+@given(st.sets(st.integers(0, 11), max_size=5), st.integers(6, 16), st.sampled_from([math.nan, 1.5, -math.inf]))
+def test_a_review_without_a_usable_score_is_found_and_costs_nobody_else_one(
+    culprits: set[int], max_rows: int, score: float
+) -> None:
+    """Fewer culprits than a batch has rows: each has a neighbour that is answered well."""
+    rig = Rig()
+    without_a_score(rig, culprits, score)
+    predictions = rig.predict(2 * max_rows, max_rows)
+    assert_scored_but_for(predictions, 2 * max_rows, culprits, Reason.REJECTED_BY_MODEL)
+    assert all("a score makes no sense" in rejection.detail for rejection in predictions.rejections.values())
+    assert not culprits or rig.events.named("state")[-1] == ("running",)
+
+
+def test_a_review_without_a_usable_score_that_is_alone_has_the_probe_for_a_witness() -> None:
+    rig = Rig()
+    without_a_score(rig, {0})
+    assert_scored_but_for(rig.predict(1), 1, {0}, Reason.REJECTED_BY_MODEL)
+    assert rig.model.probes >= MAX_STRIKES
+
+
+def test_a_review_sent_alone_is_not_condemned_by_a_server_whose_probes_fail_as_well() -> None:
+    rig = Rig()
+    broken = [ServingUnavailable("nonsense", "BAD_REPLY")] * 50
+    rig.model.fail = lambda _texts: broken.pop() if broken else None
+    well = rig.model.probe
+
+    def probe() -> None:
+        well()
+        if broken:
+            raise broken.pop()
+
+    rig.model.probe = probe  # type: ignore[method-assign]
+    assert_scored_but_for(rig.predict(1), 1, set(), Reason.REJECTED_BY_MODEL)
+
+
+@pytest.mark.parametrize("count", [2, 8])
+@pytest.mark.parametrize("failures", [1, 10, 200])
+def test_a_server_that_answers_probes_and_nonsense_to_every_review_is_an_outage(count: int, failures: int) -> None:
+    rig = Rig()
+    broken = [ServingUnavailable("nonsense", "BAD_REPLY")] * failures
+    rig.model.fail = lambda _texts: broken.pop() if broken else None
+    assert_scored_but_for(rig.predict(count), count, set(), Reason.REJECTED_BY_MODEL)
+    assert not broken
+    longest = max(rig.clock.waits)
+    assert failures < 200 or longest > MAX_DELAY_SECONDS / 2, "it backs off up to the cap"
+    assert failures == 1 or rig.events.named("state")[0] == ("holding", "nonsense")
+    assert failures == 1 or rig.events.named("state")[-1] == ("running",)
+
+
+def test_nonsense_and_crashes_by_turns_condemn_nobody_either() -> None:
+    """The crash alone would need no witness, but the strikes before it were nonsense to everybody."""
+    rig = Rig()
+    broken = [ServingUnavailable("by turns", ("BAD_REPLY", "INTERNAL")[n % 2]) for n in range(200)]
+    rig.model.fail = lambda _texts: broken.pop() if broken else None
+    assert_scored_but_for(rig.predict(8), 8, set(), Reason.CRASHES_MODEL)
+
+
+def test_what_a_review_failed_before_there_was_a_witness_does_not_count_against_it() -> None:
+    rig = Rig()
+    to_everybody = [ServingUnavailable("nonsense", "BAD_REPLY")] * (1 + MAX_STRIKES + MAX_STRIKES)
+    to_the_first = [
+        ServingUnavailable("nonsense", "BAD_REPLY")
+    ] * MAX_STRIKES  # not after a probe, and one strike too few
+
+    def fail(texts: Sequence[str]) -> WorkerError | None:
+        if to_everybody:
+            return to_everybody.pop()
+        return to_the_first.pop() if numbers(texts) == {0} and to_the_first else None
+
+    rig.model.fail = fail
+    assert_scored_but_for(rig.predict(2), 2, set(), Reason.REJECTED_BY_MODEL)
+    assert not to_the_first
+    assert [numbers(texts) for texts in rig.model.requests[-5:]] == [{1}, {0}, {0}, {0}, {0}]
+
+
+def test_a_batch_that_fails_while_probes_pass_is_sent_less_and_less_often() -> None:
+    rig = Rig()
+    broken = [ServingUnavailable("queue full", "RESOURCE_EXHAUSTED")] * 20
+    rig.model.fail = lambda _texts: broken.pop() if broken else None
+    rig.predict(8)
+    assert rig.model.probes == len(rig.clock.waits) == 20, "no probe failed"
+    for attempt, wait in enumerate(rig.clock.waits):
+        longest = min(MAX_DELAY_SECONDS, 0.1 * 2**attempt)
+        assert longest / 2 <= wait <= longest
+    assert [told[2] for told in rig.events.named("retrying")] == list(range(1, 21))
+
+
+def test_each_batch_backs_off_for_itself() -> None:
+    rig = Rig()
+    failed: set[int] = set()
+
+    def once(texts: Sequence[str]) -> WorkerError | None:
+        if min(numbers(texts)) in failed:
+            return None
+        failed.add(min(numbers(texts)))
+        return ServingUnavailable("connection reset")
+
+    rig.model.fail = once
+    rig.predict(8, max_rows=2)
+    assert len(rig.clock.waits) == 4
+    assert all(wait <= 0.1 for wait in rig.clock.waits)
 
 
 def test_a_server_that_answers_probes_and_no_batch_holds_the_worker_until_it_answers_one() -> None:

@@ -594,37 +594,142 @@ def test_encoders_of_the_last_three_versions_are_kept_and_no_more(server: FakeSe
     assert len(made) == 5
 
 
-# --- probes and settings
-
-
-@pytest.mark.parametrize(("padding_id", "token"), [(0, 1), (1, 2)])
-def test_a_probe_is_not_padding(server: FakeServing, connect: Connect, padding_id: int, token: int) -> None:
-    server.versions = {1: Version(card={"padding_id": padding_id})}
-    model = connect()
-    model.refresh()
-
-    model.probe()
-
-    assert server.requests[-1].inputs["tokens"].tensor_content == token.to_bytes(4, "little")
+# --- probes
 
 
 def test_a_probe_says_whether_the_server_answers(server: FakeServing, connect: Connect) -> None:
+    server.trials_count = True
     model = connect()
     with pytest.raises(ServingUnavailable):
         model.probe()
     model.refresh()
     model.probe()
-    assert [dim.size for dim in server.requests[0].inputs["tokens"].tensor_shape.dim] == [1, 1]
-    assert server.requests[0].inputs["tokens"].tensor_content == b"\1\0\0\0"  # no padding: that may have no score
+    probe = server.requests[-1].inputs["tokens"]
+    assert probe == server.requests[0].inputs["tokens"], "what was answered well when the version was tried out"
+    assert probe.tensor_shape.dim[0].size == 1
 
     server.failure = (grpc.StatusCode.INVALID_ARGUMENT, "no")  # an answer, too
     model.probe()
     server.failure = (grpc.StatusCode.UNAVAILABLE, "away")
     with pytest.raises(ServingUnavailable):
         model.probe()
+    server.failure = None
     server.versions = {2: Version()}
     with pytest.raises(ModelGone):
         model.probe()
+
+
+@pytest.mark.parametrize(
+    "bend", [reply_with(float_val=[float("nan")]), reply_with(float_val=[1.5]), lambda _: b"\xff\xff\xff"]
+)
+def test_a_probe_s_reply_is_checked_as_any_other(server: FakeServing, connect: Connect, bend: Any) -> None:
+    server.trials_count = True
+    model = connect()
+    model.refresh()
+    server.bend = bend
+    with pytest.raises(ServingUnavailable) as error:
+        model.probe()
+    assert error.value.status == "BAD_REPLY"
+
+
+# --- versions are tried out before they are used
+
+
+def first_replies(*scores: float) -> Callable[[prediction_pb2.PredictResponse], None]:
+    """These scores one after the other, and then the server's own."""
+    left = list(scores)
+
+    def bend(reply: prediction_pb2.PredictResponse) -> None:
+        if left:
+            reply.outputs["score"].float_val[:] = [left.pop(0)]
+
+    return bend
+
+
+def test_a_logit_model_without_its_setting_is_a_mismatch_that_names_it(server: FakeServing, connect: Connect) -> None:
+    server.trials_count = True
+    server.bend = first_replies(0.4, 0.9, -2.5)  # by chance the first two look like scores
+    with pytest.raises(ModelMismatch, match=r"version 1 of model .* gives the score -2.5 .* Set `logits` \(--logits\)"):
+        connect().refresh()
+    server.bend = first_replies(0.4, 0.9, -2.5)
+    assert connect(logits=True).refresh().version == 1
+
+
+@pytest.mark.parametrize(
+    ("bend", "complaint"),
+    [
+        (reply_with(float_val=[float("nan")]), "no usable score for any of 8 plain sentences: .*not a finite number"),
+        (reply_with(shape=[1, 2]), "no usable score .*shape"),
+    ],
+)
+def test_a_model_without_any_usable_score_is_a_mismatch(
+    server: FakeServing, connect: Connect, bend: Any, complaint: str
+) -> None:
+    server.trials_count = True
+    server.bend = bend
+    with pytest.raises(ModelMismatch, match=complaint):
+        connect().refresh()
+
+
+def test_a_model_that_refuses_every_sentence_is_a_mismatch(server: FakeServing, connect: Connect) -> None:
+    server.trials_count = True
+    server.failure = (grpc.StatusCode.INVALID_ARGUMENT, "no such embedding")
+    with pytest.raises(ModelMismatch, match="no such embedding"):
+        connect().refresh()
+
+
+@pytest.mark.parametrize("garbled", [b"\xff\xff\xff", b""])
+def test_a_server_that_garbles_its_replies_says_nothing_of_the_model(
+    server: FakeServing, connect: Connect, garbled: bytes
+) -> None:
+    server.trials_count = True
+    server.bend = lambda _: garbled
+    with pytest.raises(ServingUnavailable):
+        connect().refresh()
+    server.bend = lambda _: None
+    server.failure = (grpc.StatusCode.RESOURCE_EXHAUSTED, "queue full")
+    with pytest.raises(ServingUnavailable, match="queue full"):
+        connect().refresh()
+
+
+def test_what_has_no_score_for_some_texts_is_used_and_probed_with_one_that_has(
+    server: FakeServing, connect: Connect
+) -> None:
+    server.trials_count = True
+    server.bend = first_replies(float("nan"), float("nan"))
+    model = connect()
+    model.refresh()
+    third = server.requests[2].inputs["tokens"]
+    model.probe()
+    assert server.requests[-1].inputs["tokens"] == third
+
+
+def test_a_version_that_appears_later_and_has_no_usable_score_is_not_used(
+    server: FakeServing, connect: Connect, events: Events
+) -> None:
+    server.trials_count = True
+    model = connect()
+    before = model.refresh()
+    server.versions[2] = Version()
+    server.bend = reply_with(float_val=[3.0])
+
+    assert model.refresh() is before
+    assert events.named("retrying")[-1][:2] == ("model", "MODEL_MISMATCH")
+    assert "--logits" in events.named("retrying")[-1][-1]
+    server.bend = lambda _: None
+    assert model.refresh().version == 2
+
+
+def test_a_version_is_tried_out_once(server: FakeServing, connect: Connect) -> None:
+    server.trials_count = True
+    model = connect()
+    model.refresh()
+    tried = len(server.requests)
+    model.refresh()
+    assert len(server.requests) == tried
+
+
+# --- settings
 
 
 @pytest.mark.parametrize("settings", [{"vocabulary_file": "nowhere"}, {"ca_file": "nowhere"}])
