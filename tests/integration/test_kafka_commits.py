@@ -17,7 +17,7 @@ def test_after_a_slow_commit_the_next_transaction_has_another_epoch(
 ) -> None:
     """So a commit request that is late cannot end a transaction it was not meant for."""
     monkeypatch.setattr(kafka_delivery, "SLOW_CALL_SECONDS", slow_seconds)
-    world = KafkaWorld(broker, topics(partitions=1), "exactly-once")
+    world = KafkaWorld(broker.bootstrap, topics(partitions=1), "exactly-once")
     assert isinstance(world.delivery, ExactlyOnce)
     identities = []
     for text in ("a", "b"):
