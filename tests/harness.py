@@ -135,6 +135,10 @@ class WorkerProcess:
         """SIGCONT."""
         self._process.signal(signal.SIGCONT)
 
+    def ask(self) -> None:
+        """SIGUSR1."""
+        self._process.signal(signal.SIGUSR1)
+
     def terminate(self) -> None:
         """SIGTERM, without waiting."""
         self._process.signal(signal.SIGTERM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -41,20 +41,16 @@ class Series(Generic[_Parent]):
 
 
 class PartitionGauge(Collector):
-    """A gauge by topic and partition whose series are exactly the last mapping it was given. Thread-safe.
-
-    It is set at every poll, so it only keeps the mapping; the samples are made when they are scraped.
+    """A gauge by topic and partition. `values` is asked at each scrape for exactly the series there are then, from the
+    scraping thread; it must return a mapping that nobody changes any more.
     """
 
-    def __init__(self, spec: Metric, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, spec: Metric, registry: CollectorRegistry, values: Callable[[], Mapping[Partition, float]]
+    ) -> None:
         self._spec = spec
-        self._values: Mapping[Partition, int] = {}
+        self._values = values
         registry.register(self)
-
-    def replace(self, values: Mapping[Partition, int]) -> tuple[Mapping[Partition, int], Mapping[Partition, int]]:
-        """Takes a copy of `values` in place of all before. Returns the mapping before and the one now."""
-        before, self._values = self._values, dict(values)
-        return before, self._values
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """For the registry: the name alone."""
@@ -63,7 +59,7 @@ class PartitionGauge(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """For the registry: the samples of one scrape."""
         family = GaugeMetricFamily(self._spec.name, self._spec.help, labels=self._spec.labels)
-        for (topic, partition), value in sorted(self._values.items()):
+        for (topic, partition), value in sorted(self._values().items()):
             family.add_metric([topic, str(partition)], value)
         yield family
 

@@ -14,7 +14,8 @@ from kafka.structs import OffsetAndMetadata
 from worker.bounds import Edge, Start, Until
 from worker.config import Settings
 from worker.errors import ConfigError, KafkaUnavailable
-from worker.kafka_client import connection_options, partitions_of, topic_id, translated
+from worker.kafka_client import connection_options, partitions_of, translated
+from worker.kafka_internals import topic_id
 
 
 def apply_start(consumer: KafkaConsumer, settings: Settings, start: Start) -> None:

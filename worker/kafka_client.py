@@ -217,14 +217,6 @@ def _create(settings: Settings, topics: list[str]) -> None:
             admin.close()
 
 
-def topic_id(consumer: KafkaConsumer, topic: str) -> str:
-    """The topic's id (KIP-516) as far as the client's metadata knows it, else an empty string: a topic that was deleted
-    and made anew has the same name but another id."""
-    # The consumer has no public call for it, and the admin client would cost every start a second connection.
-    found = consumer._cluster.topic_id(topic)
-    return str(found) if found and found.int else ""
-
-
 def partitions_of(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
     """All partitions of a topic."""
     return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from random import Random
 from typing import Any, NoReturn
 
 from kafka import KafkaProducer, TopicPartition
@@ -18,8 +19,10 @@ from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.structs import OffsetAndMetadata
 
 from worker.answers import AnswerWriter, Outgoing, in_order
+from worker.backoff import Backoff
 from worker.errors import ConfigError, DeliveryFailed, Fenced, KafkaUnavailable
 from worker.kafka_client import explain, is_fatal, replaced
+from worker.kafka_internals import Resends, producer_identity, throw_away
 from worker.limits import LimitExceeded, within
 from worker.ports import Events
 from worker.records import DeadLetter, Labelled, Reason, Window
@@ -29,9 +32,9 @@ FENCED = (kafka_errors.ProducerFencedError, kafka_errors.InvalidProducerEpochErr
 FENCED_LIMIT = 3
 """Fenced deliveries in a row after which another live process is certain to use our transactional id: a worker that was
 merely slow or asleep is fenced once."""
-SLOW_COMMIT_SECONDS = 1.0
-"""A commit that took longer was perhaps sent twice."""
-CLOSE_SECONDS = 2.0
+SLOW_CALL_SECONDS = 1.0
+"""Offsets or a commit that took longer are taken for sent twice, whatever the client says."""
+SETTLE_BACKOFF = Backoff(delay_seconds=0.2, max_delay_seconds=3.0)
 
 Offsets = Callable[[Window], dict[TopicPartition, OffsetAndMetadata]]
 
@@ -188,7 +191,7 @@ class _Delivery:
     def _discard(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            _throw_away(producer)
+            throw_away(producer)
 
 
 class AtLeastOnce(_Delivery):
@@ -237,7 +240,11 @@ class ExactlyOnce(_Delivery):
 
     The offsets go with the group metadata as it stood at the poll, so that a worker whose partitions were given away is
     fenced (KIP-447). After any failure the producer is replaced, which settles what was in doubt, before DeliveryFailed
-    tells the pipeline to read the committed offsets."""
+    tells the pipeline to read the committed offsets.
+
+    It is also replaced after a success during which offsets or the commit may have been sent twice. The client speaks the
+    protocol from before KIP-890, in which nothing ties a request to its transaction: the copy that the network held back
+    could set the offsets of the next transaction back, or end it. The new producer's epoch makes the brokers refuse it."""
 
     def __init__(
         self,
@@ -259,6 +266,9 @@ class ExactlyOnce(_Delivery):
         self._transactional_id = transactional_id
         self._transaction_seconds = transaction_timeout_seconds
         self._fenced = 0
+        self._jitter = Random()  # noqa: S311  not for secrets
+        self._resends: Resends | None = None
+        """Watches the producer at hand."""
 
     def settle(self) -> None:
         """Ends whatever transaction an earlier process with our id left open. Blocks until Kafka has answered, waiting out
@@ -271,7 +281,7 @@ class ExactlyOnce(_Delivery):
                 if is_fatal(error):
                     raise KafkaUnavailable(f"opening a transactional producer: {explain(error)}") from error
                 attempt += 1
-                delay = min(0.1 * 2**attempt, 3.0)
+                delay = SETTLE_BACKOFF.after(attempt, self._jitter)
                 self._events.retrying("deliver", type(error).__name__, attempt, delay, explain(error))
                 if self._pause(delay):
                     return
@@ -281,8 +291,9 @@ class ExactlyOnce(_Delivery):
         try:
             producer.init_transactions()
         except BaseException:
-            _throw_away(producer)
+            throw_away(producer)
             raise
+        self._resends = Resends(producer)
         return producer
 
     def _attempt(self, window: Window, outgoing: Sequence[Outgoing]) -> list[int]:
@@ -296,7 +307,7 @@ class ExactlyOnce(_Delivery):
         return too_large
 
     def _transaction(self, producer: KafkaProducer, window: Window, outgoing: Sequence[Outgoing]) -> list[int]:
-        identity = _identity(producer)
+        identity = producer_identity(producer)
         producer.begin_transaction()
         suspects = Publisher(producer, limit_seconds=self._limit_seconds).publish(outgoing)
         if suspects:
@@ -304,17 +315,22 @@ class ExactlyOnce(_Delivery):
             self._abort(producer)
             return self._too_large(outgoing, suspects)
         offsets = self._offsets(window)
-        within(self._transaction_seconds, lambda: producer.send_offsets_to_transaction(offsets, window.claim))
         began = time.monotonic()
+        within(self._transaction_seconds, lambda: producer.send_offsets_to_transaction(offsets, window.claim))
+        sent = time.monotonic()
         within(self._transaction_seconds, producer.commit_transaction)
-        if _identity(producer) != identity:
+        slowest_seconds = max(sent - began, time.monotonic() - sent)
+        if producer_identity(producer) != identity:
             # The client recovered from an error by itself: the broker aborted the transaction, yet commit "succeeded".
             raise kafka_errors.TransactionAbortedError("the producer's epoch was bumped during the commit")
-        if time.monotonic() - began > SLOW_COMMIT_SECONDS:
-            # A commit request that is still under way could end the next transaction: the client speaks the protocol from
-            # before KIP-890. The next producer raises the epoch, which makes the brokers refuse it.
+        if self._doubtful(slowest_seconds):
             self._discard()
         return []
+
+    def _doubtful(self, slowest_seconds: float) -> bool:
+        """Whether a request of the transaction that has just been committed may still be under way."""
+        resent = self._resends is not None and self._resends.seen
+        return resent or slowest_seconds > SLOW_CALL_SECONDS
 
     def _refused_alone(self, out: Outgoing) -> bool:
         producer = self._ready_producer()
@@ -350,18 +366,3 @@ class ExactlyOnce(_Delivery):
 def _size_bytes(out: Outgoing) -> int:
     """What a record takes in a batch: a thousand empty headers are a size, too."""
     return int(DefaultRecordBatchBuilder.size_of(out.key, out.value, out.headers))
-
-
-def _throw_away(producer: KafkaProducer) -> None:
-    """Ends a producer without sending what it still holds."""
-    # close() with records pending raises and leaves the sending thread alive, which would go on sending them.
-    producer._sender.force_close()
-    # Only its resources matter now; whatever it still says is about records we will send again.
-    with suppress(Exception):
-        within(CLOSE_SECONDS, lambda: producer.close(timeout=0))
-
-
-def _identity(producer: KafkaProducer) -> tuple[int, int]:
-    """Producer id and epoch. The client has no public call for them, and only they tell a commit from a silent abort."""
-    current = producer._transaction_manager.producer_id_and_epoch
-    return current.producer_id, current.epoch

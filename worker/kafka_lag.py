@@ -1,4 +1,4 @@
-"""How far a consumer is behind, and where it stands."""
+"""How far a consumer is behind."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
+from worker.kafka_internals import known_ends, position
 from worker.ports import Clock
 from worker.records import Partition
 
@@ -14,14 +15,6 @@ LAG_SECONDS = 1.0
 """How often the lag is worked out anew."""
 ASK_MS = 1_000
 """How long the brokers may take to tell where a partition ends."""
-
-
-def position(consumer: KafkaConsumer, partition: TopicPartition) -> int:
-    """The offset after what was handed out and after what no poll ever brings: the marks of transactions, aborted records,
-    what compaction has removed. -1 while the client has none."""
-    # Its public position() also asks the brokers for what is missing, which blocks and raises.
-    state = consumer._subscription.assignment.get(partition)
-    return state.position.offset if state is not None and state.position is not None else -1
 
 
 class KafkaLag:
@@ -43,7 +36,7 @@ class KafkaLag:
         now = self._clock.monotonic()
         if now - self._at >= LAG_SECONDS:
             self._at = now
-            ends = self._known_ends(partitions)
+            ends = known_ends(self._consumer, partitions)
             if ask and not (fetching and len(ends) == len(partitions)):
                 ends |= self._asked_ends(partitions)
             self._records = {
@@ -51,11 +44,6 @@ class KafkaLag:
                 for partition, end in ends.items()
             }
         return self._records
-
-    def _known_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        states = self._consumer._subscription.assignment
-        ends = {partition: states[partition].highwater for partition in partitions if partition in states}
-        return {partition: end for partition, end in ends.items() if end is not None}
 
     def _asked_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         try:

@@ -13,7 +13,7 @@ that rebalanced for ever:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
@@ -21,8 +21,16 @@ from kafka import errors as kafka_errors
 from kafka.structs import MemberState, OffsetAndMetadata
 
 from worker.errors import ConfigError, DeliveryFailed, KafkaUnavailable, OffsetsLost, SourceLost
-from worker.kafka_client import REFUSED, explain, is_fatal, replaced, topic_id, translated
-from worker.kafka_lag import KafkaLag, position
+from worker.kafka_client import REFUSED, explain, is_fatal, replaced, translated
+from worker.kafka_internals import (
+    committed_offsets,
+    coordinator_known,
+    position,
+    request_rejoin,
+    return_parked,
+    topic_id,
+)
+from worker.kafka_lag import KafkaLag
 from worker.kafka_records import read_any_header_name
 from worker.ports import Clock, Events
 from worker.records import Partition, Record, Window
@@ -105,6 +113,7 @@ class KafkaSource:
         paused = self._consumer.paused()
         if paused:
             self._consumer.resume(*paused)
+        return_parked(self._consumer)  # a partition that a rebalance has resumed has records parked as well
 
     def rewind(self) -> None:
         """See ports.Source. Where Kafka does not answer, the next polls try again and hand out nothing until then."""
@@ -190,7 +199,7 @@ class KafkaSource:
     def _reset(self) -> None:
         """Every assigned partition goes to its committed offset. If that fails, the next poll tries again."""
         try:
-            positions = {partition: self._committed(partition) for partition in self._consumer.assignment()}
+            positions = self._committed(self._consumer.assignment())
             for partition, offset in positions.items():
                 self._consumer.seek(partition, offset)
         except (kafka_errors.KafkaError, OSError) as error:
@@ -200,21 +209,22 @@ class KafkaSource:
         self._lag.reset()
         self._stale = False
 
-    def _committed(self, partition: TopicPartition) -> int:
-        """The committed offset; the earliest there is for a partition that has none."""
-        # Read twice: the client keeps the request of a read that timed out, and gives its answer, however old by
-        # then, to the next reader (coordinator/consumer.py, _offset_fetch_futures). The second read is a new request.
-        self._consumer.committed(partition, metadata=True, timeout_ms=self._timeout_ms)
-        committed = self._consumer.committed(partition, metadata=True, timeout_ms=self._timeout_ms)
-        if committed is None or committed.offset < 0:
-            return int(self._consumer.beginning_offsets([partition], timeout_ms=self._timeout_ms)[partition])
-        if committed.metadata and self._topic_id and committed.metadata != self._topic_id:
-            raise OffsetsLost(
-                f"the topic {self._topic} was deleted and made anew since offset {committed.offset} of partition "
-                f"{partition.partition} was committed. To read the new topic from its start, stop all workers and start "
-                "one with --from earliest"
-            )
-        return int(committed.offset)
+    def _committed(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The committed offset of each; the earliest there is for a partition that has none. At most one request to the
+        group's coordinator and one to each leader, whatever the number of partitions."""
+        committed = committed_offsets(self._consumer, partitions, self._timeout_ms)
+        for partition, at in committed.items():
+            if at.metadata and self._topic_id and at.metadata != self._topic_id:
+                raise OffsetsLost(
+                    f"the topic {self._topic} was deleted and made anew since offset {at.offset} of partition "
+                    f"{partition.partition} was committed. To read the new topic from its start, stop all workers and "
+                    "start one with --from earliest"
+                )
+        positions = {partition: int(at.offset) for partition, at in committed.items()}
+        without = [partition for partition in partitions if partition not in positions]
+        if without:
+            positions |= self._consumer.beginning_offsets(without, timeout_ms=self._timeout_ms)
+        return positions
 
     def _out_of_range(self, error: BaseException) -> str:
         return (
@@ -241,7 +251,7 @@ class KafkaSource:
     def _watch_brokers(self, *, answered: bool) -> None:
         """Says that the worker holds while Kafka is away. Most polls tell nothing of that: they just bring no records."""
         now = self._clock.monotonic()
-        if answered and not self._consumer._coordinator.coordinator_unknown():
+        if answered and coordinator_known(self._consumer):
             self._answered_at = now
             if self._away:
                 self._away = False
@@ -284,9 +294,7 @@ class KafkaSource:
     def _joining(self) -> bool:
         if not self._rebalancing():
             return False
-        # A rejoin because of new partitions is forgotten when the poll that began it ends before it does, and the member
-        # would be neither in nor out for ever (need_rejoin in coordinator/consumer.py). Asked for, it is taken up again.
-        self._consumer._coordinator.request_rejoin()
+        request_rejoin(self._consumer)
         return True
 
     def _poll_for(self, seconds: float, max_records: int) -> dict[TopicPartition, list[Any]]:

@@ -118,6 +118,13 @@ LAG = Metric(
     "Records waiting in each partition this worker holds; a revoked partition has no series.",
     ("topic", "partition"),
 )
+UNDELIVERED_SECONDS = Metric(
+    "inferry_undelivered_seconds",
+    "gauge",
+    "How long records have waited in each partition this worker holds without any of it becoming durable; 0 while none "
+    "waits. Counted anew when the worker begins to run again.",
+    ("topic", "partition"),
+)
 STATE = Metric("inferry_state", "gauge", f"1 for the state the worker is in: {', '.join(STATES)}.", ("state",))
 LAST_PROGRESS = Metric(
     "inferry_last_progress_timestamp_seconds",
@@ -171,6 +178,7 @@ CATALOGUE: tuple[Metric, ...] = (
     REQUESTS_IN_FLIGHT,
     REQUESTS_LIMIT,
     LAG,
+    UNDELIVERED_SECONDS,
     STATE,
     LAST_PROGRESS,
     MODEL_AVAILABLE,

@@ -1,4 +1,4 @@
-"""Whether the worker still gets anywhere: the bookkeeping behind /livez."""
+"""Whether the worker still gets anywhere: the bookkeeping behind /livez and the alert InferryStuck."""
 
 from __future__ import annotations
 
@@ -51,6 +51,12 @@ class Progress:
         """A window of these partitions became durable; None: of unknown ones, which counts for all."""
         with self._lock:
             self._restart(self._waiting_since if partitions is None else partitions)
+
+    def waiting_seconds(self) -> Mapping[Partition, float]:
+        """How long each partition's records have waited without any being delivered; those where none waits are missing."""
+        now = self._monotonic()
+        with self._lock:
+            return {partition: now - since for partition, since in self._waiting_since.items()}
 
     def stalled(self, limit_seconds: float) -> str | None:
         """A sentence when nothing was delivered for `limit_seconds` although records wait; else None."""

@@ -42,7 +42,9 @@ class Telemetry:
         self._served: ServedModel | None = None
         self._answers: dict[str, dict[str, int]] = {"results": {}, "dead_letters": {}}
         """What was made durable so far: results by label, dead letters by reason."""
-        self._lag = PartitionGauge(metrics.LAG, registry)
+        self._lag: Mapping[Partition, int] = {}
+        PartitionGauge(metrics.LAG, registry, lambda: self._lag)
+        PartitionGauge(metrics.UNDELIVERED_SECONDS, registry, self._undelivered_seconds)
 
         def counter(spec: Metric) -> Counter:
             return Counter(spec.name, spec.help, spec.labels, registry=registry)
@@ -195,7 +197,8 @@ class Telemetry:
 
     def lag(self, by_partition: Mapping[Partition, int]) -> None:
         """See ports.Events."""
-        before, now = self._lag.replace(by_partition)
+        before, now = self._lag, dict(by_partition)
+        self._lag = now
         self._progress.lag(by_partition)
         if before.keys() != now.keys():
             self._log.info(
@@ -240,6 +243,10 @@ class Telemetry:
         self._progress.running(now=state == "running")
         log = self._log.warning if state == "holding" else self._log.info
         log(state, **({"detail": detail} if detail else {}))
+
+    def _undelivered_seconds(self) -> Mapping[Partition, float]:
+        waiting = self._progress.waiting_seconds()
+        return {partition: waiting.get(partition, 0.0) for partition in self._lag}
 
 
 def _own_version() -> str:

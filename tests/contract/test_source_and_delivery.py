@@ -76,12 +76,12 @@ class FakeWorld:
 class KafkaWorld:
     """The real adapters, over a topic of one partition so that its order is the topic's."""
 
-    def __init__(self, broker: Broker, names: list[str], delivery: str) -> None:
-        self._bootstrap = broker.bootstrap
+    def __init__(self, bootstrap: str, names: list[str], delivery: str) -> None:
+        self._bootstrap = bootstrap
         self._topics = names
         reviews, labels, dead = names
         self.settings = Settings(
-            bootstrap=broker.bootstrap,
+            bootstrap=bootstrap,
             group=f"group-of-{reviews}",
             input_topic=reviews,
             output_topic=labels,
@@ -180,7 +180,8 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         made = FakeWorld()
     else:
         topics: MakeTopics = request.getfixturevalue("topics")
-        made = KafkaWorld(request.getfixturevalue("broker"), topics(partitions=1), request.param)
+        broker: Broker = request.getfixturevalue("broker")
+        made = KafkaWorld(broker.bootstrap, topics(partitions=1), request.param)
     yield made
     made.close()
 

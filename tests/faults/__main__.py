@@ -65,6 +65,9 @@ def show(outcome: Outcome) -> None:
         f"in {outcome.seconds / 60:.1f} min, {outcome.answered_meanwhile:,} messages committed meanwhile; "
         f"workers ended: {ends}"
     )
+    console.print(
+        f"longest standstill of a partition after healing: {outcome.standstill_seconds:.1f} s", highlight=False
+    )
     console.print(str(outcome.report), highlight=False)
     for name, codes in outcome.unexpected_ends.items():
         console.print(f"{name} ended unexpectedly: {', '.join(map(_name, codes))}")

@@ -16,7 +16,7 @@ from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 
 from tests.faults.faulty_server import Mood
-from tests.faults.proxy import Mode, Proxy
+from tests.faults.proxy import ApiKey, Mode, Proxy
 from tests.faults.slots import SETTINGS, Slot
 from tests.faults.worker_with_faults import STEPS
 from tests.faults.world import GROUP, World
@@ -266,6 +266,30 @@ WAYS: list[tuple[str, Mode | None, float]] = [
 for _name, _mode, _seconds in WAYS:
     KAFKA.append(Fault(f"connection to the broker: {_name}", _on_the_way(_to_kafka, _mode, _seconds)))
     SERVING.append(Fault(f"connection to the model server: {_name}", _on_the_way(_to_serving, _mode, _seconds)))
+
+
+def _late(kind: ApiKey) -> Strike:
+    """A request of a transaction arrives after the client has sent it again, perhaps in the middle of a later one."""
+
+    def strike(world: World, random: Random) -> bool:
+        way = random.choice(_to_kafka(world))
+        way.hold_back(kind)
+        with suppress(TimeoutError):
+            wait_for(lambda: way.holds_back, 15, f"a request {kind.name}")
+        struck = way.holds_back
+        time.sleep(random.uniform(0, 3) if struck else 0)
+        way.let_through()
+        return struck
+
+    return strike
+
+
+KAFKA.extend(
+    [
+        Fault("late offsets of a transaction", _late(ApiKey.TXN_OFFSET_COMMIT)),
+        Fault("late end of a transaction", _late(ApiKey.END_TXN)),
+    ]
+)
 
 
 # --- the model server ------------------------------------------------------------------------------------------------

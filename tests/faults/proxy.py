@@ -1,4 +1,5 @@
-"""A TCP proxy whose faults are switched while connections run: cut, black hole each way, delay, slow drip.
+"""A TCP proxy whose faults are switched while connections run: cut, black hole each way, delay, slow drip; and one request
+to Kafka held back until the client has sent it again.
 
 One for each worker stands between it and the broker, another between it and the model server.
 """
@@ -9,7 +10,8 @@ import socket
 import struct
 import threading
 import time
-from enum import StrEnum
+from collections.abc import Iterator
+from enum import IntEnum, StrEnum
 
 from deploy.local.ports import LOOPBACK, free_port
 
@@ -17,6 +19,8 @@ CHUNK_BYTES = 65_536
 DRIP_BYTES = 64
 """A slow drip: this many bytes at a time, 50 times a second."""
 DRIP_SECONDS = 0.02
+LATE_SECONDS = 10.0
+"""For the answer to a request that was let through late."""
 
 
 class Mode(StrEnum):
@@ -33,6 +37,13 @@ class Mode(StrEnum):
     DRIP = "drip"
 
 
+class ApiKey(IntEnum):
+    """The kinds of requests to Kafka that can be held back, by their numbers in its protocol."""
+
+    END_TXN = 26
+    TXN_OFFSET_COMMIT = 28
+
+
 class Proxy:
     """Listens on `port` (0: a free one) and forwards to `target`. A thread for each direction of each connection.
 
@@ -45,6 +56,8 @@ class Proxy:
         self._mode = Mode.OPEN
         self._open: set[_Connection] = set()
         self._lock = threading.Lock()
+        self._awaited: ApiKey | None = None
+        self._late: bytes | None = None
         self._listener = socket.create_server((LOOPBACK, port or free_port()), backlog=64)
         self.port: int = self._listener.getsockname()[1]
         self._closed = False
@@ -75,6 +88,36 @@ class Proxy:
             connections, self._open = self._open, set()
         for connection in connections:
             connection.reset()
+
+    def hold_back(self, kind: ApiKey) -> None:
+        """Keeps the next request of this kind, and cuts the connection that it came by: the client cannot know whether
+        it arrived, and sends it again."""
+        with self._lock:
+            self._awaited = kind
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether a request is being kept."""
+        return self._late is not None
+
+    def let_through(self) -> None:
+        """The kept request, if there is one, reaches the broker now, and its answer nobody; no further one is awaited.
+        Blocks until the answer has come. Raises OSError when the broker is not there."""
+        with self._lock:
+            request, self._late, self._awaited = self._late, None, None
+        if request is not None:
+            # The broker takes each request for itself, whatever connection it comes by.
+            with socket.create_connection(self._target, LATE_SECONDS) as broker:
+                broker.sendall(request)
+                broker.recv(CHUNK_BYTES)
+
+    def keeps(self, api_key: int, request: bytes) -> bool:
+        """Whether this request is the awaited one, which is kept then."""
+        with self._lock:
+            if api_key != self._awaited:
+                return False
+            self._late, self._awaited = request, None
+            return True
 
     def close(self) -> None:
         self._closed = True
@@ -120,17 +163,22 @@ class _Connection:
 
     def start(self) -> None:
         client, server = self._sockets
-        for source, sink, hole in ((client, server, Mode.HOLE_UP), (server, client, Mode.HOLE_DOWN)):
-            threading.Thread(target=self._pump, args=(source, sink, hole), daemon=True).start()
+        for way in ((client, server, Mode.HOLE_UP), (server, client, Mode.HOLE_DOWN)):
+            threading.Thread(target=self._pump, args=way, daemon=True).start()
 
     def reset(self) -> None:
         for each in self._sockets:
             _reset(each)
 
     def _pump(self, source: socket.socket, sink: socket.socket, hole: Mode) -> None:
+        requests = Requests()
         try:
             while content := source.recv(CHUNK_BYTES):
-                self._forward(content, sink, hole)
+                pieces = requests.split(content) if hole is Mode.HOLE_UP else [(content, None)]
+                for piece, api_key in pieces:
+                    if api_key is not None and self._proxy.keeps(api_key, piece):
+                        return  # which cuts the connection
+                    self._forward(piece, sink, hole)
         except OSError:
             pass  # cut from one side or by us: the other side is told below
         finally:
@@ -148,6 +196,37 @@ class _Connection:
             content = content[DRIP_BYTES:]
             time.sleep(DRIP_SECONDS)
         sink.sendall(content)
+
+
+class Requests:
+    """Follows what one client sends to Kafka: each request is its length in four bytes, its kind in two, and the rest.
+
+    Of another protocol it makes nothing, but passes all of it on just the same."""
+
+    def __init__(self) -> None:
+        self._length = b""
+        """What has come so far of a length that comes in parts."""
+        self._missing_bytes = 0
+        """Of the request that has begun."""
+
+    def split(self, content: bytes) -> Iterator[tuple[bytes, int | None]]:
+        """The content in pieces of at most one request each, with the kind of those that are a whole request. Nothing
+        waits here for what comes later."""
+        while content:
+            kind = None
+            if not self._missing_bytes and not self._length and len(content) >= 6:
+                length, kind = struct.unpack(">Ih", content[:6])
+                self._missing_bytes = 4 + length
+            elif not self._missing_bytes:
+                part = content[: 4 - len(self._length)]
+                self._length += part
+                self._missing_bytes = len(part)
+                if len(self._length) == 4:
+                    self._missing_bytes += int.from_bytes(self._length)
+                    self._length = b""
+            piece, content = content[: self._missing_bytes], content[self._missing_bytes :]
+            self._missing_bytes -= len(piece)
+            yield piece, None if self._missing_bytes else kind
 
 
 def _reset(sock: socket.socket) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -15,9 +16,10 @@ from kafka import KafkaProducer
 from deploy.local.broker import JARS
 from tests.faults.checker import Report
 from tests.faults.faults import LANES, Fault
+from tests.faults.liveness import Standstill, wait_until_answered
 from tests.faults.reviews import Reviews
 from tests.faults.world import World
-from tests.harness import committed_offsets, wait_for_lag_zero
+from tests.harness import committed_offsets
 
 REST_SECONDS = (1.0, 6.0)
 """Between two faults of a lane, so that faults meet workers that get on."""
@@ -55,6 +57,8 @@ class Outcome:
     unsent: int = 0
     answered_meanwhile: int = 0
     """Messages committed by the time the last fault was over; the rest came when all was well again."""
+    standstill_seconds: float = 0.0
+    """The longest that a partition with lag stood still after all was well again."""
     seconds: float = 0.0
 
     @property
@@ -63,7 +67,8 @@ class Outcome:
 
 
 def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = lambda _line: None, jars: Path = JARS) -> Outcome:
-    """Starts a world in `folder`, runs the plan, heals all, waits for lag 0 and judges."""
+    """Starts a world in `folder`, runs the plan, heals all, waits until each partition has moved on
+    to lag 0, and judges."""
     random = Random(plan.seed)
     outcome = Outcome(plan.seed)
     started = time.monotonic()
@@ -81,8 +86,7 @@ def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = lambda _line: 
         topics = world.topics
         outcome.answered_meanwhile = sum(committed_offsets(topics.bootstrap, topics.group, topics.reviews).values())
         say(f"{outcome.faults.total()} faults in {time.monotonic() - started:.0f} s; healed")
-        outcome.unsent = feed.finish()
-        _settle(world, outcome)
+        _settle(world, feed, outcome)
         world.stop_workers()
         for slot in (*world.slots, *world.spares):
             outcome.ends.update(slot.ends)
@@ -93,11 +97,15 @@ def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = lambda _line: 
     return outcome
 
 
-def _settle(world: World, outcome: Outcome) -> None:
-    try:
-        wait_for_lag_zero(world.broker.bootstrap, world.topics.group, world.topics.reviews, SETTLE_SECONDS)
-    except TimeoutError as error:
-        outcome.errors.append(str(error))
+def _settle(world: World, feed: Feed, outcome: Outcome) -> None:
+    """The rest is sent while it is watched whether each partition moves."""
+    with ThreadPoolExecutor(1, "feed-rest") as aside:
+        unsent = aside.submit(feed.finish)
+        try:
+            outcome.standstill_seconds = wait_until_answered(world, SETTLE_SECONDS, sent=unsent.done)
+        except (Standstill, TimeoutError) as error:
+            outcome.errors.append(str(error))
+        outcome.unsent = unsent.result()
 
 
 def _strike_all(plan: Plan, world: World, outcome: Outcome, say: Callable[[str], None]) -> None:

@@ -118,9 +118,25 @@ class Slot:
     def disarm(self) -> None:
         self._arms.unlink(missing_ok=True)
 
+    def opinion(self) -> str:
+        """What its worker thinks now: its probes, its lag, and what it tells of itself; as far as it answers."""
+        process, told = self.process, self._arms.with_suffix(".opinion")
+        told.unlink(missing_ok=True)
+        if process.exit_code is None:
+            process.ask()
+        try:
+            wait_for(told.exists, 5, f"the opinion of {self.name}")
+            inside = told.read_text()
+        except TimeoutError as error:
+            inside = str(error)
+        lag = {name: value for name, value in process.metrics().items() if name.startswith("inferry_lag_records")}
+        probes = [process.get(path) for path in ("/livez", "/readyz")]
+        return f"{self.name}: pid {process.pid}, ended: {process.exit_code}, probes {probes}, lag {lag}\n{inside}"
+
     def heal(self) -> None:
         """Undoes whatever a fault left behind."""
         self.disarm()
+        self.kafka.let_through()
         self.kafka.mode = self.serving.mode = Mode.OPEN
         self.process.resume()
 

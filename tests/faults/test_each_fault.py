@@ -8,10 +8,10 @@ from random import Random
 import pytest
 
 from tests.faults.faults import Fault, all_faults
+from tests.faults.liveness import wait_until_answered
 from tests.faults.reviews import Reviews
 from tests.faults.runner import Feed, Plan
 from tests.faults.world import World
-from tests.harness import wait_for_lag_zero
 
 # The test's own clients lose their connections, too, and do not close each socket by themselves.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -38,8 +38,7 @@ def test_nothing_is_lost_doubled_or_out_of_order(working: World, reviews: Review
     finally:
         unsent = feed.finish()
         working.heal()
-    topics = working.topics
-    wait_for_lag_zero(topics.bootstrap, topics.group, topics.reviews, SETTLE_SECONDS)
+    wait_until_answered(working, SETTLE_SECONDS)
     report = working.check(reviews.expect)
     assert not report.violations, f"{report}\n{report.shown}\nhistory: {working.history.path}"
     assert struck, "the fault did not strike"

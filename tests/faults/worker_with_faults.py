@@ -3,6 +3,7 @@
 The worker's code has no hooks for this: the classes it uses are wrapped here, in this process only. ARMS is a file. Once
 it holds a line `STEP COUNT ACTION`, the process ends itself at the COUNT-th passage of that step from then on; ACTION is
 `kill` (SIGKILL) or a number of seconds to stand still. The file is removed as the fault strikes, so one write is one fault.
+SIGUSR1 makes it tell what it thinks (see witness) in the file of the same name that ends in `.opinion`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.producer.transaction_manager import EndTxnHandler
 
+from tests.faults.witness import Witness
 from worker.__main__ import main
 from worker.kafka_source import KafkaSource
 from worker.predicting import Predictor
@@ -102,5 +104,7 @@ def arm(arms: Path, step: str, count: int = 1, action: str = "kill") -> None:
 
 
 if __name__ == "__main__":
-    Trap(Path(sys.argv[1])).install()
+    own = Path(sys.argv[1])
+    Witness(own.with_suffix(".opinion")).install()
+    Trap(own).install()
     sys.exit(main(sys.argv[2:]))

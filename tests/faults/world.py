@@ -262,6 +262,12 @@ class World:
         for slot in (*self.slots, *self.spares):
             slot.stop()
 
+    def opinions(self) -> str:
+        """What each worker thinks of itself, for whoever must find out why nothing moves. Also kept in `opinions.txt`."""
+        told = "\n".join(slot.opinion() for slot in self.slots)
+        (self.folder / "opinions.txt").write_text(told)
+        return told
+
     def check(self, expect: Expect) -> Report:
         """The judgement on the topics as they are now."""
         return check_topics(self.topics, expect, history=self.history.path)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from threading import Event
+from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer
-from kafka.structs import MemberState
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.future import Future
+from kafka.structs import MemberState, OffsetAndMetadata
 
 from deploy.local.broker import Broker
 from tests.conftest import MakeTopics
-from tests.harness import wait_for
+from tests.harness import produce, wait_for
 from worker.clock import SystemClock
 from worker.config import Settings
 from worker.errors import SourceLost
 from worker.kafka_client import check_topics, consumer_options
+from worker.kafka_internals import committed_offsets
 from worker.kafka_source import KafkaSource, open_consumer
 from worker.records import Window
 from worker.testing import RecordingEvents
@@ -92,3 +96,43 @@ def test_a_rejoin_that_outlasts_the_poll_that_began_it_is_taken_up_again(member:
     again = member.next_window()
     assert again.records[0].value == first.records[0].value
     assert again.claim.generation_id > first.claim.generation_id
+
+
+@pytest.mark.parametrize("partitions", [1, 12])
+def test_a_rebalance_reads_all_offsets_at_once(
+    broker: Broker, topics: MakeTopics, monkeypatch: pytest.MonkeyPatch, partitions: int
+) -> None:
+    """Twice for a partition: the client itself at the join, and the source, which trusts no position of the client's."""
+    names = topics(partitions=partitions)
+    produce(broker.bootstrap, names[0], ["a fine film"], partition=0)
+    member = Member(broker, names)
+    requests = Counter[str]()
+
+    def count(owner: Any, method: str) -> None:
+        original = getattr(owner, method)
+
+        def counted(*args: Any, **options: Any) -> Any:
+            requests[method] += 1
+            return original(*args, **options)
+
+        monkeypatch.setattr(owner, method, counted)
+
+    count(member.consumer._coordinator, "_send_offset_fetch_request")
+    count(member.consumer, "beginning_offsets")
+    window = member.next_window()
+    assert requests == {"_send_offset_fetch_request": 2, "beginning_offsets": 1}
+    member.source.commit(window)
+    member.source.rewind()
+    assert member.source.poll(0.2) is None
+    assert requests["_send_offset_fetch_request"] == 3
+    member.source.close()
+
+
+def test_the_answer_to_an_earlier_read_of_the_offsets_is_not_taken(member: Member) -> None:
+    window = member.next_window()
+    member.source.commit(window)
+    [(partition, end)] = ((TopicPartition(*p), end) for p, end in window.next_offsets.items())
+    stale: Any = Future()
+    stale.success({partition: OffsetAndMetadata(0, "", -1)})
+    member.consumer._coordinator._offset_fetch_futures[frozenset([partition])] = stale
+    assert committed_offsets(member.consumer, [partition], 10_000)[partition].offset == end

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
-from kafka.structs import ConsumerGroupMetadata, MemberState
+from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from worker.errors import OffsetsLost, SourceLost
 from worker.kafka_lag import LAG_SECONDS
@@ -33,7 +33,12 @@ class ScriptedConsumer:
         self._cluster = SimpleNamespace(topic_id=lambda _topic: None)
         self.away = False
         self.asked = 0
-        self._coordinator = SimpleNamespace(request_rejoin=lambda: None, coordinator_unknown=lambda: self.away)
+        self._coordinator = SimpleNamespace(
+            request_rejoin=lambda: None,
+            coordinator_unknown=lambda: self.away,
+            _offset_fetch_futures={},
+            fetch_committed_offsets=self._fetch_committed_offsets,
+        )
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
         self.polls += 1
@@ -45,9 +50,11 @@ class ScriptedConsumer:
     def group_metadata(self) -> ConsumerGroupMetadata:
         return ConsumerGroupMetadata("g", self.generation, "member", None, self.state)
 
-    def committed(self, _partition: TopicPartition, **_options: object) -> Any:
+    def _fetch_committed_offsets(
+        self, partitions: list[TopicPartition], **_options: object
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
         self.committed_reads += 1
-        return SimpleNamespace(offset=0, metadata="")
+        return dict.fromkeys(partitions, OffsetAndMetadata(0, "", -1))
 
     def seek(self, _partition: TopicPartition, offset: int) -> None:
         self.position = offset

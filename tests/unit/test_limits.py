@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from threading import Event
+from collections.abc import Callable
+from threading import Event, Thread
 
 import pytest
 
+from worker import limits
 from worker.limits import LimitExceeded, within
 
 
@@ -41,3 +43,27 @@ def test_not_even_a_keyboard_interrupt_is_lost() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         within(30, interrupted)
+
+
+def test_a_call_that_fails_just_after_its_time_is_given_up_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(Thread):
+        """Runs its target when the wait for it is over."""
+
+        def __init__(self, target: Callable[[], None], **_options: object) -> None:
+            super().__init__()
+            self._late = target
+
+        def start(self) -> None: ...
+
+        def join(self, timeout: float | None = None) -> None: ...
+
+        def is_alive(self) -> bool:
+            self._late()
+            return False
+
+    def fail() -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(limits, "Thread", Late)
+    with pytest.raises(LimitExceeded):
+        within(0.05, fail)

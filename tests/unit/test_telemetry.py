@@ -23,7 +23,7 @@ from worker.records import Partition, Reason
 from worker.telemetry import Telemetry
 from worker.testing import ManualClock, served
 
-A, B = Partition("reviews", 0), Partition("reviews", 1)
+A, B, C = (Partition("reviews", number) for number in range(3))
 
 
 class Worker:
@@ -257,6 +257,19 @@ def test_one_stuck_partition_is_seen_beside_busy_ones(worker: Worker) -> None:
     said = worker.telemetry.stalled(60)
     assert said is not None
     assert "reviews/0 has" in said
+
+
+def test_each_partition_says_how_long_its_records_have_waited(worker: Worker) -> None:
+    worker.events.state("running")
+    worker.events.lag({A: 5, B: 5, C: 0})
+    worker.clock.advance(10)
+    worker.telemetry.delivered(0.1, {"positive": 1}, {}, [], partitions=[B])
+    worker.clock.advance(5)
+    # Counted when it is scraped: a reader that hangs does not stop it.
+    waited = [worker.value("inferry_undelivered_seconds", topic=p.topic, partition=str(p.partition)) for p in (A, B, C)]
+    assert waited == [15, 5, 0]
+    worker.events.lag({B: 5})
+    assert worker.value("inferry_undelivered_seconds", topic="reviews", partition="0") is None, "not ours any more"
 
 
 def test_waiting_counts_from_when_the_lag_appeared_or_the_partition_came(worker: Worker) -> None:
