@@ -3,9 +3,9 @@
 `make test` runs `pytest -n …` with pytest-xdist. Most tests wait for brokers and workers, so more processes than cores pay.
 
 - **What stays together.** Tests that share a fixture of their module run in one process, so that the fixture is made once;
-  so do those under one `xdist_group`. Every other test is a unit by itself.
-- **What starts first.** Units marked `lasts(seconds=…)` start first, the longest before the others, so that none of them
-  is left over when all else has ended.
+  so do those under one mark `together(name)`. Every other test is a unit by itself.
+- **What starts first.** Units marked `lasts(seconds)` start first, the longest before the others, so that none of them is
+  left over when all else has ended.
 - **What is shared.** One broker and one model server serve the whole run, see `tests.shared_servers`.
 
 `--shuffle SEED` runs the tests in a random order: modules, and the tests of each.
@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from itertools import chain, zip_longest
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-from tests.shared_servers import KEY, Borrowed, Owned
+from tests.shared_servers import KEY, Borrowed, Owned, Units
 
 ROOT = Path(__file__).parent.parent
 BYTECODE = ROOT / ".pytest_cache" / "bytecode"
@@ -47,36 +49,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "lasts(seconds): about how long a test, or a module's test, takes when it is slow"
-    )
+    config.addinivalue_line("markers", "lasts(seconds): about how long each test so marked takes, where that is long")
+    config.addinivalue_line("markers", "together(name): tests of one name run in one process")
     told = getattr(config, "workerinput", None)
     config.stash[KEY] = Owned() if told is None else Borrowed(told["servers"])
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: object) -> None:
+def pytest_configure_node(node: Any) -> None:
     """xdist: called in the process that started the run, for each process that runs tests."""
-    servers = node.config.stash[KEY]  # type: ignore[attr-defined]
-    node.workerinput["servers"] = servers.listen()  # type: ignore[attr-defined]
+    node.workerinput["servers"] = node.config.stash[KEY].listen()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler:
+    return Scheduler(config, log)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[KEY].close()
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     seed = config.getoption("shuffle")
     if seed is not None:
         items[:] = shuffled(items, Random(seed))
-    told = getattr(config, "workerinput", None)
-    if told is None:
-        return
-    units: dict[str, list[pytest.Item]] = {}
-    for item in items:
-        units.setdefault(unit(item), []).append(item)
-    items[:] = chain.from_iterable(dealt(list(units.values()), told["workercount"]))
+    servers = config.stash[KEY]
+    if isinstance(servers, Borrowed):
+        servers.tell({item.nodeid: (unit(item), seconds(item)) for item in items})
 
 
 def shuffled(items: Iterable[pytest.Item], random: Random) -> list[pytest.Item]:
@@ -90,33 +90,42 @@ def shuffled(items: Iterable[pytest.Item], random: Random) -> list[pytest.Item]:
 
 
 def unit(item: pytest.Item) -> str:
-    """The name of what a test stays together with, which xdist then calls its group; its own id if with nothing."""
-    group = item.get_closest_marker("xdist_group")
-    if group is not None:
-        return str(group.args[0])
+    """The name of what a test stays together with; its own id if with nothing."""
+    mark = item.get_closest_marker("together")
+    if mark is not None:
+        return str(mark.args[0])
     definitions = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009  not in pytest's public interface
     shared = [found[-1].baseid for found in definitions if found and found[-1].scope in SHARING]
-    if not shared:
-        return item.nodeid
-    name = min(shared, key=len)
-    item.add_marker(pytest.mark.xdist_group(name.rpartition("/")[2].removesuffix(".py")))
-    return name
+    return str(min(shared, key=len)) if shared else item.nodeid
 
 
-def seconds(tests: Sequence[pytest.Item]) -> float:
-    """About how long a unit takes, as far as its tests are marked."""
-    marks = (test.get_closest_marker("lasts") for test in tests)
-    return sum(mark.kwargs["seconds"] for mark in marks if mark is not None)
+def seconds(item: pytest.Item) -> float:
+    """About how long a test takes, where that is told."""
+    mark = item.get_closest_marker("lasts")
+    return float(mark.args[0]) if mark is not None else 0.0
 
 
-def dealt(units: Sequence[list[pytest.Item]], processes: int) -> list[list[pytest.Item]]:
-    """The order in which units are handed out: the longest first, and after each long one a short one.
+class Scheduler(LoadScopeScheduling):  # type: ignore[misc]  # xdist's types are not exported
+    """Hands out units: to a process that has nothing long to do the longest there is, to the others the shortest.
 
-    xdist hands a process its next unit before it has begun with the one before, and takes nothing back: what follows a long
-    unit waits for it, even where other processes have nothing to do. So a short one follows."""
-    by_length = sorted(units, key=seconds, reverse=True)
-    long = [each for each in by_length if seconds(each)]
-    short = by_length[len(long) :]
-    first, then = long[:processes], short[:processes]
-    rest = zip_longest(long[processes:], short[processes : len(long)])
-    return [*first, *then, *(each for pair in rest for each in pair if each), *short[max(processes, len(long)) :]]
+    A process is handed its next unit before it begins with the one before, and nothing is taken back. So what follows a
+    long unit waits for it, even where other processes have nothing to do."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return self._units[nodeid][0]
+
+    def _assign_work_unit(self, node: Any) -> None:
+        pending = (self._lasts(tests) for tests in self.assigned_work[node].values())
+        choose = min if any(pending) else max
+        chosen = choose(self.workqueue, key=lambda name: self._lasts(self.workqueue[name]))
+        self.workqueue.move_to_end(chosen, last=False)
+        super()._assign_work_unit(node)
+
+    def _lasts(self, tests: dict[str, bool]) -> float:
+        """How long what is left of a unit takes."""
+        return sum(self._units[nodeid][1] for nodeid, completed in tests.items() if not completed)
+
+    @property
+    def _units(self) -> Units:
+        units: Units = self.config.stash[KEY].units
+        return units

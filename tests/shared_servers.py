@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -33,6 +33,8 @@ class Servers(Protocol):
 
 
 KEY = pytest.StashKey[Servers]()
+Units = dict[str, tuple[str, float]]
+"""By test: the name of its unit, and about how many seconds it takes; see `tests.parallel`."""
 
 
 class Owned:
@@ -44,6 +46,8 @@ class Owned:
         self._running = ExitStack()
         self._started: dict[str, list[str]] = {}
         self._listener: Listener | None = None
+        self.units: Units = {}
+        """As the processes that run tests tell it: this one collects none."""
 
     def broker(self) -> Broker:
         return _broker(self._get("broker"))
@@ -76,10 +80,16 @@ class Owned:
     def _answer(self, asking: Connection) -> None:
         with asking, suppress(EOFError, OSError):
             try:
-                told = {"is": self._get(*json.loads(asking.recv_bytes()))}
+                told = {"is": self._reply(*json.loads(asking.recv_bytes()))}
             except Exception as error:  # noqa: BLE001  whoever asks has to be told
                 told = {"failed": [f"{type(error).__name__}: {error}"]}
             asking.send_bytes(json.dumps(told).encode())
+
+    def _reply(self, about: str, *arguments: Any) -> list[str]:
+        if about == "units":
+            self.units = {test: (unit, seconds) for test, (unit, seconds) in arguments[0].items()}
+            return []
+        return self._get(about, *arguments)
 
     def _get(self, name: str, *arguments: str) -> list[str]:
         return self._starter.submit(self._start, name, *arguments).result()
@@ -115,15 +125,19 @@ class Borrowed:
     def model_server(self, base_path: Path) -> ServerAddress:
         return ServerAddress(*self._ask("model_server", str(base_path)))
 
+    def tell(self, units: Units) -> None:
+        """What stays together; every process finds the same."""
+        self._ask("units", units)
+
     def close(self) -> None:
         """Nothing here is its own."""
 
-    def _ask(self, *question: str) -> list[str]:
+    def _ask(self, *question: Any) -> list[str]:
         with Client(self._address, family="AF_UNIX") as owner:
             owner.send_bytes(json.dumps(question).encode())
             told: dict[str, list[str]] = json.loads(owner.recv_bytes())
         if "failed" in told:
-            raise RuntimeError(f"the shared {question[0]} could not be started: {told['failed'][0]}")
+            raise RuntimeError(f"{question[0]}: {told['failed'][0]}")
         return told["is"]
 
 

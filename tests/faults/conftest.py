@@ -21,7 +21,7 @@ WORLDS = 3
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     sharing = [item for item in items if "world" in getattr(item, "fixturenames", ()) and item.path.parent == FOLDER]
     for number, item in enumerate(sharing):
-        item.add_marker(pytest.mark.xdist_group(f"faults-{number % WORLDS}"))
+        item.add_marker(pytest.mark.together(f"faults-{number % WORLDS}"))
 
 
 @pytest.fixture(scope="package")

@@ -20,6 +20,9 @@ from deploy.local.errors import DiskFull, PortTaken, ProcessDied
 from tests.conftest import MakeTopics, create_topics
 
 
+pytestmark = pytest.mark.lasts(8)
+
+
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[Broker]:
     broker = Broker(tmp_path / "kafka")

@@ -20,6 +20,8 @@ from deploy.local.broker import JARS
 from deploy.local.errors import ExitCode
 from deploy.local.jars import ensure_jars
 
+pytestmark = pytest.mark.lasts(15)
+
 PROGRAMS = {"Kafka", "model server", "worker"}
 
 

@@ -15,6 +15,8 @@ from tests.integration.conftest import MakeWorld
 from tests.integration.worker_world import Load, World, delivered, some_reviews, started, total
 from tests.model_server_fixture import ServerAddress
 
+pytestmark = pytest.mark.lasts(12)
+
 SMALL_WINDOWS = {"window_records": 40, "batch_rows": 16}
 
 
