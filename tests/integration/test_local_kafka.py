@@ -19,7 +19,6 @@ from deploy.local.broker import Broker
 from deploy.local.errors import DiskFull, PortTaken, ProcessDied
 from tests.conftest import MakeTopics, create_topics
 
-
 pytestmark = pytest.mark.lasts(8)
 
 
