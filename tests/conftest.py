@@ -1,13 +1,13 @@
 """What many tests need: the real broker, fresh topics on it, the real model server.
 
-The heavy parts start once a session and only when a test asks for them.
+The heavy parts start once a run, however many processes it has (see `tests.parallel`), and only when a test asks for them.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,10 @@ import pytest
 from hypothesis import settings
 
 from deploy.local.broker import Broker
-from tests.model_server_fixture import ServerHandle, running_model_server
+from tests.model_server_fixture import ServerAddress
+from tests.shared_servers import KEY
+
+pytest_plugins = ["tests.parallel"]
 
 # No test is timed. In CI every run tries the same examples, so that a change is judged by what it changed; everywhere
 # else each run tries new ones.
@@ -31,12 +34,10 @@ class MakeTopics(Protocol):
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """Apache Kafka itself; `broker.bootstrap` is its address. Shared: a test that stops it starts its own Broker."""
-    broker = Broker(tmp_path_factory.mktemp("kafka"))
-    broker.start()
-    yield broker
-    broker.stop()
+def broker(pytestconfig: pytest.Config) -> Broker:
+    """Apache Kafka itself; `broker.bootstrap` is its address. Shared by tests that run at the same time: one that stops it
+    starts its own Broker, and each uses topics and groups of its own."""
+    return pytestconfig.stash[KEY].broker()
 
 
 @pytest.fixture
@@ -62,16 +63,22 @@ def create_topics(bootstrap: str, *names: str, partitions: int = 3) -> list[str]
 
 @pytest.fixture(scope="session")
 def model_base_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base path with version 1 of a small real model."""
+    """A base path with version 1 of a small real model. Shared as the broker is; made by the first that asks."""
     from tests.models import export_tiny
 
-    base_path = tmp_path_factory.mktemp("models") / "sentiment_classifier"
-    export_tiny(base_path, version=1)
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # each process has a folder of its own in it
+    base_path = folder / "models" / "sentiment_classifier"
+    base_path.mkdir(parents=True, exist_ok=True)
+    with (folder / "models.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (base_path / "1").exists():
+            export_tiny(base_path, version=1)
     return base_path
 
 
 @pytest.fixture(scope="session")
-def model_server(model_base_path: Path) -> Iterator[ServerHandle]:
-    """The real model server over `model_base_path`. Shared: a test that stops it starts its own."""
-    with running_model_server(model_base_path) as server:
-        yield server
+def model_server(pytestconfig: pytest.Config, model_base_path: Path) -> ServerAddress:
+    """The real model server over `model_base_path`. Shared as the broker is: a test that stops it starts its own."""
+    return pytestconfig.stash[KEY].model_server(model_base_path)

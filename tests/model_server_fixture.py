@@ -13,15 +13,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.local.processes import TETHER
+
 _STOP_SECONDS = 20
 
 
 @dataclass(frozen=True)
-class ServerHandle:
-    """A running model server."""
+class ServerAddress:
+    """Where a model server listens."""
 
     grpc_target: str
     rest_url: str
+
+
+@dataclass(frozen=True)
+class ServerHandle(ServerAddress):
+    """A running model server of one's own."""
+
     process: subprocess.Popen[str]
     log_path: Path
 
@@ -70,7 +78,9 @@ def running_model_server(
     given up at once unless `arguments` say otherwise.
     """
     grpc_port, rest_port = ports or free_ports(2)
-    command = [sys.executable, "-m", "deploy.local.model_server", f"--port={grpc_port}", f"--rest_api_port={rest_port}"]
+    command = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid())]  # so that it ends when this process is killed
+    command += [sys.executable, "-m", "deploy.local.model_server"]
+    command += [f"--port={grpc_port}", f"--rest_api_port={rest_port}"]
     command += [f"--file_system_poll_wait_seconds={poll_seconds}", f"--model_name={model_name}"]
     command += [f"--model_base_path={base_path}"] if base_path else []
     command += [f"--model_config_file={config_file}"] if config_file else []

@@ -247,6 +247,7 @@ def judged(topics: Topics) -> Report:
     return check_topics(topics, lambda _record: Expected(scores={1: SCORE}))
 
 
+@pytest.mark.lasts(15)
 @pytest.mark.parametrize(("scenario", "parts", "kind"), TRAPS, ids=[f"trap {n}" for n in range(1, 7)])
 def test_each_trap_is_caught(place: Topics, hire: Hire, scenario: Scenario, parts: dict[str, Any], kind: str) -> None:
     scenario(place, hire, parts)
@@ -254,6 +255,7 @@ def test_each_trap_is_caught(place: Topics, hire: Hire, scenario: Scenario, part
     assert kind in report.violations, str(report)
 
 
+@pytest.mark.lasts(15)
 @pytest.mark.parametrize(
     "scenario", list(dict.fromkeys(scenario for scenario, _, _ in TRAPS)), ids=lambda scenario: scenario.__name__
 )

@@ -14,7 +14,10 @@ from tests.faults.runner import Feed, Plan
 from tests.faults.world import World
 
 # The test's own clients lose their connections, too, and do not close each socket by themselves.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.lasts(10),
+]
 
 RATE = 150.0
 SETTLE_SECONDS = 90.0
@@ -28,7 +31,6 @@ def working(world: World) -> Iterator[World]:
     world.stop_workers()
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("fault", all_faults(), ids=lambda fault: fault.name.replace(" ", "-"))
 def test_nothing_is_lost_doubled_or_out_of_order(working: World, reviews: Reviews, fault: Fault) -> None:
     feed = Feed(working, reviews, Plan(seed=0, rate=RATE))

@@ -16,6 +16,7 @@ MESSAGES = 200_000
 LIMIT_SECONDS = 900
 
 
+@pytest.mark.lasts(400)
 @pytest.mark.timeout(LIMIT_SECONDS + 60)
 def test_nothing_is_lost_doubled_or_out_of_order_whatever_fails(tmp_path: Path) -> None:
     # A process of its own: the run's clients lose their connections as well, and leave sockets to the garbage collector.

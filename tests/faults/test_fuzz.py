@@ -70,7 +70,7 @@ def fuzz_reasons() -> list[Reason]:
     return [reason for reason in Reason if reason not in later]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.lasts(20)
 def test_a_few_thousand_records_through_the_whole_worker(world: World, closing: ExitStack, raw_headers: None) -> None:
     topics = world.fresh_topics()
     worker = closing.enter_context(

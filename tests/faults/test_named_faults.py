@@ -43,6 +43,9 @@ def judged(
     return report
 
 
+pytestmark = pytest.mark.lasts(10)
+
+
 @pytest.fixture
 def closing() -> Iterator[ExitStack]:
     with ExitStack() as stack:
@@ -127,7 +130,7 @@ def test_a_review_that_crashes_the_server_is_found_and_the_others_are_answered(
     assert (report.results, report.dead_letters) == (300, 2)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.lasts(50)
 @pytest.mark.parametrize(
     ("mood", "seconds"), [(Mood.FULL, 120), (Mood.EXHAUSTED, 15), (Mood.UNAVAILABLE, 15), (Mood.HUNG, 15)]
 )

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.local.broker import Broker
 from tests.integration.worker_world import World
-from tests.model_server_fixture import ServerHandle
+from tests.model_server_fixture import ServerAddress
 from tests.models import TinyModel
 from trainer.card import Card
 from worker.text import Vocabulary
@@ -34,7 +34,7 @@ def make_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeW
         folder = tmp_path / f"world-{len(worlds)}"
         folder.mkdir()
         broker: Broker | None = None if bootstrap else request.getfixturevalue("broker")
-        server: ServerHandle | None = None if serving else request.getfixturevalue("model_server")
+        server: ServerAddress | None = None if serving else request.getfixturevalue("model_server")
         made = World(
             broker.bootstrap if broker else bootstrap,
             server.grpc_target if server else serving,

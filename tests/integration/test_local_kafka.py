@@ -19,6 +19,8 @@ from deploy.local.broker import Broker
 from deploy.local.errors import DiskFull, PortTaken, ProcessDied
 from tests.conftest import MakeTopics, create_topics
 
+pytestmark = pytest.mark.lasts(8)
+
 
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[Broker]:

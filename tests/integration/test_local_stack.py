@@ -23,6 +23,8 @@ from deploy.local.jars import ensure_jars
 from deploy.local.ports import free_port
 from deploy.local.stack import Ports, Stack
 
+pytestmark = pytest.mark.lasts(15)
+
 PROGRAMS = {"Kafka", "model server", "worker"}
 FREE_PORTS = [f"--{name.replace('_', '-')}=0" for name in Ports.__dataclass_fields__]
 """Tests leave the standard ports to the stack that somebody may run beside them."""

@@ -9,7 +9,7 @@ from deploy.local.ports import free_port
 from producer.__main__ import run
 from producer.ask import ask
 from producer.errors import BadInput, ConnectionConfigError, Unavailable
-from tests.model_server_fixture import ServerHandle
+from tests.model_server_fixture import ServerAddress
 
 TEXTS = ("that movie was fantastic", "an awful, boring film - the worst", "é 🎬 <br />")
 
@@ -20,7 +20,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_answers_are_the_models_own_in_order(model_server: ServerHandle, model_base_path: Path) -> None:
+def test_the_answers_are_the_models_own_in_order(model_server: ServerAddress, model_base_path: Path) -> None:
     from tests.models import TinyModel, tiny_vocabulary
     from trainer.card import Card
 
@@ -35,7 +35,7 @@ def test_the_answers_are_the_models_own_in_order(model_server: ServerHandle, mod
 
 
 def test_the_command_finds_the_stack_and_prints(
-    model_server: ServerHandle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model_server: ServerAddress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / ".inferry").mkdir()
     (tmp_path / ".inferry/stack.json").write_text(json.dumps({"bootstrap": "x:1", "grpc": model_server.grpc_target}))
@@ -47,7 +47,7 @@ def test_the_command_finds_the_stack_and_prints(
     assert json.loads(capsys.readouterr().out)["label"] == "positive"
 
 
-def test_what_cannot_be_asked_is_told(model_server: ServerHandle, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_asked_is_told(model_server: ServerAddress, capsys: pytest.CaptureFixture[str]) -> None:
     serving = ["--serving", model_server.grpc_target]
     with pytest.raises(BadInput, match="empty text"):
         ask([" "], serving)

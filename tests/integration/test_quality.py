@@ -18,7 +18,11 @@ from trainer.quality_figures import Domain, Report
 from trainer.scoring import Scorer
 
 KEPT = Report.parse((ROOT / "trainer" / "quality.json").read_bytes())
-pytestmark = pytest.mark.timeout(1_200)  # a model is trained first where there is none
+pytestmark = [
+    pytest.mark.timeout(1_200),  # a model is trained first where there is none
+    pytest.mark.together("the real model"),
+    pytest.mark.lasts(25),
+]
 
 DISAGREEMENT = (0.05, 0.12)
 """Share of the reviews, and of the sentences, that two seeds label differently. If each is right on half of those, their

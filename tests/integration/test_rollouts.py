@@ -23,6 +23,8 @@ from tests.model_server_models import save_broken
 from tests.models import BAD, GOOD, PLAIN, TinyModel, export_tiny
 from worker.records import Record
 
+pytestmark = pytest.mark.lasts(15)
+
 NAME = "sentiment_classifier"
 REVIEWS = 50_000
 SWITCHES = 13
@@ -103,6 +105,7 @@ def flowing(world: World, worker: WorkerProcess, texts: Sequence[str], sent: Cou
         producer.close()
 
 
+@pytest.mark.lasts(40)
 @pytest.mark.timeout(900)
 def test_versions_switch_under_load_and_every_result_is_its_own_versions_score(
     base: Path, versions: Mapping[int, TinyModel], make_world: MakeWorld, capsys: pytest.CaptureFixture[str]

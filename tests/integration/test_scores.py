@@ -37,7 +37,11 @@ TRIES = 5
 """How often a wave is sent that the worker did not read as one window."""
 ONE_BATCH_BYTES = 1_000_000
 """Room for the largest wave in one of the producer's batches, and less than a broker takes (`max.message.bytes`)."""
-pytestmark = pytest.mark.timeout(1_200)  # a model is trained first where there is none
+pytestmark = [
+    pytest.mark.timeout(1_200),  # a model is trained first where there is none
+    pytest.mark.together("the real model"),
+    pytest.mark.lasts(25),
+]
 
 
 class RecordingServer(FaultyServer):

@@ -23,6 +23,8 @@ from trainer.__main__ import run
 from trainer.errors import ExitCode
 from trainer.quiet import keras, tf
 
+pytestmark = pytest.mark.lasts(15)
+
 SMALL = ["train", "--limit", "800", "--epochs", "10", "--vocabulary-size", "1000", "--data", "package"]
 TEXT = "That movie i saw the other day was fantastic"
 
@@ -77,6 +79,7 @@ def test_the_figures_are_those_of_the_exported_model(models: Path) -> None:
     np.testing.assert_allclose(keras_model.predict(kept, rows), scores, rtol=0, atol=1e-6)
 
 
+@pytest.mark.together("the real model")
 @pytest.mark.timeout(1_200)  # it is trained first where there is none
 def test_the_real_model_keeps_its_promises() -> None:
     model = full_model()

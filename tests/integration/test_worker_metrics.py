@@ -10,7 +10,7 @@ from tests.faults.proxy import Mode, Proxy
 from tests.harness import review_json, wait_for
 from tests.integration.conftest import MakeWorld
 from tests.integration.worker_world import World, delivered, logged, some_reviews, state, total
-from tests.model_server_fixture import ServerHandle
+from tests.model_server_fixture import ServerAddress
 from tests.models import TinyModel
 from tests.unit.test_deploy_files import CLIENT, OURS, dashboard_expressions, metric_names, rules
 from worker.metrics import CATALOGUE
@@ -19,7 +19,7 @@ READABLE, UNREADABLE = 61, 3
 
 
 @pytest.fixture
-def door(model_server: ServerHandle) -> Iterator[Proxy]:
+def door(model_server: ServerAddress) -> Iterator[Proxy]:
     """Stands before the shared model server and can be shut."""
     host, port = model_server.grpc_target.split(":")
     proxy = Proxy((host, int(port)))

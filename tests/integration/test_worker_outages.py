@@ -16,7 +16,7 @@ from tests.integration.worker_world import Load, World, delivered, logged, state
 from tests.model_server_fixture import free_ports, running_model_server
 
 # kafka-python, with which these tests feed the worker, leaves the sockets of refused connections to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"), pytest.mark.lasts(25)]
 
 OUTAGE_SECONDS = 10
 SMALL_WINDOWS = {"window_records": 40, "batch_rows": 16}

@@ -11,6 +11,7 @@ from tests.integration.conftest import MakeWorld
 from tests.integration.worker_world import Load, delivered, held_partitions
 
 ALL = {0, 1, 2, 3}
+pytestmark = pytest.mark.lasts(15)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
+from tests.faults.faulty_server import FaultyServer, Mood
 from tests.harness import review_json, wait_for
+from tests.integration.conftest import MakeWorld
 from tests.integration.worker_world import Load, World, delivered, some_reviews, started, total
-from tests.model_server_fixture import ServerHandle
+from tests.model_server_fixture import ServerAddress
+
+pytestmark = pytest.mark.lasts(12)
 
 SMALL_WINDOWS = {"window_records": 40, "batch_rows": 16}
 
@@ -50,39 +55,44 @@ def test_a_restart_in_the_middle_loses_nothing(world: World, delivery: str, numb
 
 
 @pytest.fixture
-def silent_server(model_server: ServerHandle) -> Iterator[ServerHandle]:
-    """The shared model server, which a test may stop with SIGSTOP."""
-    yield model_server
-    os.kill(model_server.pid, signal.SIGCONT)
+def front(model_server: ServerAddress) -> Iterator[FaultyServer]:
+    """Stands before the shared model server, and says nothing in the mood HUNG."""
+    with closing(FaultyServer(model_server.grpc_target)) as front:
+        yield front
 
 
-def test_a_second_sigterm_stops_at_once(world: World, silent_server: ServerHandle) -> None:
-    worker = world.worker(drain_seconds=300, request_timeout_seconds=50).wait_ready()
-    os.kill(silent_server.pid, signal.SIGSTOP)
-    world.push(map(review_json, some_reviews(20)))
+@pytest.fixture
+def fronted(front: FaultyServer, make_world: MakeWorld) -> World:
+    return make_world(serving=f"127.0.0.1:{front.port}")
+
+
+def test_a_second_sigterm_stops_at_once(fronted: World, front: FaultyServer) -> None:
+    worker = fronted.worker(drain_seconds=300, request_timeout_seconds=50).wait_ready()
+    front.mood = Mood.HUNG
+    fronted.push(map(review_json, some_reviews(20)))
     wait_for(lambda: total(worker, "inferry_windows_in_flight") > 0, 30, "a window in flight")
     worker.terminate()
     wait_for(lambda: '"draining"' in worker.log, 30, "the drain")
     assert worker.exit_code is None, "it waits for what is in flight"
     worker.terminate()
     assert worker.wait() == 3
-    world.assert_nothing_half_done()
-    os.kill(silent_server.pid, signal.SIGCONT)
-    world.worker()
-    world.assert_each_once()
+    fronted.assert_nothing_half_done()
+    front.mood = Mood.WELL
+    fronted.worker()
+    fronted.assert_each_once()
 
 
-def test_what_outlasts_the_drain_time_is_left_to_the_next_worker(world: World, silent_server: ServerHandle) -> None:
-    worker = world.worker(drain_seconds=1, request_timeout_seconds=50).wait_ready()
-    os.kill(silent_server.pid, signal.SIGSTOP)
-    world.push(map(review_json, some_reviews(20)))
+def test_what_outlasts_the_drain_time_is_left_to_the_next_worker(fronted: World, front: FaultyServer) -> None:
+    worker = fronted.worker(drain_seconds=1, request_timeout_seconds=50).wait_ready()
+    front.mood = Mood.HUNG
+    fronted.push(map(review_json, some_reviews(20)))
     wait_for(lambda: total(worker, "inferry_windows_in_flight") > 0, 30, "a window in flight")
     worker.terminate()
     assert worker.wait() == 3
-    assert world.results() == []
-    os.kill(silent_server.pid, signal.SIGCONT)
-    world.worker()
-    world.assert_each_once()
+    assert fronted.results() == []
+    front.mood = Mood.WELL
+    fronted.worker()
+    fronted.assert_each_once()
 
 
 def test_an_idle_worker_stops_too(world: World) -> None:
