@@ -19,7 +19,7 @@ help:  ## show this list
 demo: $(READY)  ## the main job, end to end, on 10,000 real reviews
 	@$(BIN)/inferry-local demo
 
-# Tests mostly wait, so more processes than cores pay. One process, and one file: .venv/bin/pytest tests/unit/test_text.py
+# Tests mostly wait, so more processes than cores pay. One process, and one file: .venv/bin/pytest tests/unit/worker/text/test_subwords.py
 TEST ?= --numprocesses 6
 test: $(READY)  ## every test, the real Kafka and model server included
 	@$(BIN)/pytest $(TEST)

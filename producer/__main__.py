@@ -10,12 +10,12 @@ from io import TextIOWrapper
 
 from cyclopts import App
 
-from producer.ask_command import ask
-from producer.dead_letter_commands import app as dead_letters
+from producer.commands.ask import ask
+from producer.commands.dead_letters import app as dead_letters
+from producer.commands.options import PLAIN
+from producer.commands.push import push
+from producer.commands.results import show_results
 from producer.errors import ExitCode, ProducerError
-from producer.options import PLAIN
-from producer.push_command import push
-from producer.results_command import show_results
 from producer.terminal import complain
 
 app = App(

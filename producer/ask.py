@@ -14,11 +14,11 @@ import msgspec
 from producer.connection import stack_address
 from producer.errors import BadInput, ConnectionConfigError, Unavailable
 from worker.clock import SystemClock
-from worker.config import load
 from worker.errors import ConfigError, ModelMismatch, ServingRejected, WorkerError
-from worker.labelling import choose, probabilities
-from worker.model import open_model
+from worker.pipeline.labelling import choose, probabilities
 from worker.ports import Events
+from worker.serving.opening import open_model
+from worker.settings import load
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """What many tests need: the real broker, fresh topics on it, the real model server.
 
-The heavy parts start once a run, however many processes it has (see `tests.parallel`), and only when a test asks for them.
+The heavy parts start once a run, however many processes it has (see `tests.support.parallel`), and only when a test asks
+for them.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import pytest
 from hypothesis import settings
 
 from deploy.local.broker import Broker
-from tests.model_server_fixture import ServerAddress
-from tests.shared_servers import KEY
+from tests.support.model_server import ServerAddress
+from tests.support.shared_servers import KEY
 
-pytest_plugins = ["tests.parallel"]
+pytest_plugins = ["tests.support.parallel"]
 
 # No test is timed. In CI every run tries the same examples, so that a change is judged by what it changed; everywhere
 # else each run tries new ones.
@@ -64,7 +65,7 @@ def create_topics(bootstrap: str, *names: str, partitions: int = 3) -> list[str]
 @pytest.fixture(scope="session")
 def model_base_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base path with version 1 of a small real model. Shared as the broker is; made by the first that asks."""
-    from tests.models import export_tiny
+    from tests.support.models import export_tiny
 
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:

@@ -34,7 +34,7 @@ def train(
     training: Annotated[Training, Parameter(name="*")] = Training(),  # noqa: B008  frozen
 ) -> None:
     """Train on IMDb reviews and export a new version, with its vocabulary and a report to look at."""
-    from trainer.train_command import show
+    from trainer.commands.train import show
 
     show(models / name, training)
 
@@ -48,7 +48,7 @@ def tokens(
     vocabulary: Annotated[Path | None, Parameter(help="A .subwords file, in place of the newest version's.")] = None,
 ) -> None:
     """Encode TEXT, show its subwords one by one, and decode it again."""
-    from trainer.tokens_command import show
+    from trainer.commands.tokens import show
 
     show(text, models / name, vocabulary)
 
@@ -56,7 +56,7 @@ def tokens(
 @app.command(name="list")
 def list_(*, models: Models = Path("models"), name: Name = "sentiment_classifier", config: Config = None) -> None:
     """List the versions: figures, vocabularies, and which labels point at them."""
-    from trainer.version_commands import show_list
+    from trainer.commands.versions import show_list
 
     show_list(models / name, config or models / CONFIG_FILE)
 
@@ -73,7 +73,7 @@ def compare(
     differences: Annotated[int, Parameter(help="Show so many of the reviews they differ most on.")] = 10,
 ) -> None:
     """Compare versions A and B on the held-out reviews: accuracy, agreement, McNemar's test, time."""
-    from trainer.compare_command import show
+    from trainer.commands.compare import show
 
     show(models / name, a, b, data, data_dir, differences)
 
@@ -89,7 +89,7 @@ def quality(
     output: Annotated[Path, Parameter(help="Folder that QUALITY.md and quality.json are written to.")] = Path(),
 ) -> None:
     """Measure VERSION, else the newest: how good it is, where, and what moves its scores. Trains one where there is none."""
-    from trainer.quality_command import show
+    from trainer.commands.quality import show
 
     show(models / name, version, data, data_dir, output)
 
@@ -110,7 +110,7 @@ def promote(
     ] = None,
 ) -> None:
     """Point a version label at VERSION: in the server's configuration file, and in a running server."""
-    from trainer.version_commands import promote
+    from trainer.commands.versions import promote
 
     promote(models / name, version, label, config or models / CONFIG_FILE, server_path, server)
 
@@ -125,7 +125,7 @@ def prune(
     dry_run: Annotated[bool, Parameter(help="Only say what would be deleted.")] = False,
 ) -> None:
     """Delete old versions."""
-    from trainer.version_commands import prune
+    from trainer.commands.versions import prune
 
     prune(models / name, keep, config or models / CONFIG_FILE, dry_run=dry_run)
 
@@ -137,7 +137,7 @@ def import_tokenizer(
     output: Annotated[Path | None, Parameter(help="The vocabulary file to write. Else beside the pickle.")] = None,
 ) -> None:
     """Convert a pickled tfds tokenizer to a vocabulary file. Nothing in the pickle is run."""
-    from trainer.tokens_command import import_pickled
+    from trainer.commands.tokens import import_pickled
 
     import_pickled(pickled, output or pickled.with_suffix(".subwords"))
 

@@ -12,8 +12,8 @@ import numpy as np
 from trainer import model as keras_model
 from trainer.data import Example
 from trainer.evaluation import Flags, Quality, quality
-from trainer.registry import Version
 from trainer.scoring import Scorer
+from trainer.versions.registry import Version
 
 LATENCY_ROWS = 64
 LATENCY_CALLS = 30

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from trainer.figures import History
 from trainer.quiet import keras
-from worker.text import SubwordEncoder, Vocabulary
+from worker.text.subwords import SubwordEncoder, Vocabulary
 
 Tokens = npt.NDArray[np.int32]
 Scores = npt.NDArray[np.float32]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from trainer import model as keras_model
 from trainer.quiet import tf
-from trainer.registry import Version
+from trainer.versions.registry import Version
 
 
 class Scorer:

@@ -11,18 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from trainer import data, evaluation, report, vocabulary
+from trainer import data, evaluation, vocabulary
 from trainer import model as keras_model
 from trainer.augmentation import Augmentation
 from trainer.card import Card
 from trainer.errors import BelowStandard
-from trainer.export import Served, export
 from trainer.figures import Data, Figures, History, Sentence, libraries
-from trainer.layout import FIGURES_FILE, KERAS_FILE, REPORT_FILE
 from trainer.options import Training
 from trainer.quiet import keras, tf
+from trainer.report import report
 from trainer.steps import Steps
-from worker.text import Vocabulary
+from trainer.versions.export import Served, export
+from trainer.versions.layout import FIGURES_FILE, KERAS_FILE, REPORT_FILE
+from worker.text.subwords import Vocabulary
 
 EXAMPLES = (
     ("That movie i saw the other day was fantabulous", "positive"),

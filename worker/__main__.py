@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from worker.config import Settings, load
 from worker.errors import ExitCode, WorkerError
-from worker.logs import configure
 from worker.memory import collect_less_often, return_freed_memory
+from worker.observability.logs import configure
+from worker.settings import Settings, load
 
 COMMANDS = ("run", "config")
 HELP = """usage: inferry-worker [run | config] [--SETTING VALUE ...]

@@ -14,25 +14,25 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from protos.forms import Form
-from worker.answers import AnswerWriter
 from worker.backoff import Backoff
-from worker.bounds import parse_start, parse_until
-from worker.brake import Brake
 from worker.clock import SystemClock
-from worker.config import Settings
-from worker.decoding import decoder
 from worker.errors import KafkaUnavailable, ServingUnavailable, WorkerError
-from worker.health import Health
-from worker.kafka_bounds import apply_start, until_offsets
-from worker.kafka_client import check_topics, consumer_options, producer_options
-from worker.kafka_delivery import AtLeastOnce, ExactlyOnce
-from worker.kafka_source import KafkaSource, open_consumer
-from worker.model import make_model, open_shadow
-from worker.pipeline import Options, Pipeline
+from worker.kafka.answers import AnswerWriter
+from worker.kafka.bound_offsets import apply_start, until_offsets
+from worker.kafka.client import check_topics, consumer_options, producer_options
+from worker.kafka.delivery import AtLeastOnce, ExactlyOnce
+from worker.kafka.source import KafkaSource, open_consumer
+from worker.observability.health import Health
+from worker.observability.telemetry import Telemetry
+from worker.pipeline.dead_letter_limit import Brake
+from worker.pipeline.decoding import decoder
+from worker.pipeline.pipeline import Options, Pipeline
+from worker.pipeline.predicting import Predictor
+from worker.pipeline.shadow import Shadow
 from worker.ports import Clock, Events
-from worker.predicting import Predictor
-from worker.shadow import Shadow
-from worker.telemetry import Telemetry
+from worker.run_bounds import parse_start, parse_until
+from worker.serving.opening import make_model, open_shadow
+from worker.settings import Settings
 
 RETRY_SECONDS = 0.5
 """Wait between attempts to reach what is not there yet at start."""

@@ -10,7 +10,7 @@ import msgspec
 
 from deploy.local.errors import ProcessDied
 from trainer.data import from_package
-from trainer.layout import EXTRA, FIGURES_FILE, REPORT_FILE
+from trainer.versions.layout import EXTRA, FIGURES_FILE, REPORT_FILE
 
 MODEL = "sentiment_classifier"
 MODELS = Path("models")

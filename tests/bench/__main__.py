@@ -29,7 +29,7 @@ from protos.codecs import ReviewMessage
 from tests.bench.candidates import Candidate, Measured, Program
 from tests.bench.idle import first_result_seconds
 from tests.conftest import create_topics
-from tests.model_server_fixture import ServerHandle, running_model_server
+from tests.support.model_server import ServerHandle, running_model_server
 
 AT_LEAST_ONCE, EXACTLY_ONCE = "worker, at-least-once", "worker, exactly-once"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import requests
 
-from tests.model_server_fixture import ServerHandle, free_ports
+from tests.support.model_server import ServerHandle, free_ports
 
 GIVE_UP_SECONDS = 1800
 

@@ -20,7 +20,7 @@ from deploy.local.models import MODEL, MODELS, versions
 from producer.dataset import imdb_reviews
 from trainer.quiet import tfds
 from trainer.vocabulary import build
-from worker.text import SubwordEncoder, Vocabulary
+from worker.text.subwords import SubwordEncoder, Vocabulary
 
 TURN = 1_000
 WARM_REVIEWS = 1_000

@@ -9,7 +9,7 @@ from kafka import KafkaConsumer, KafkaProducer
 
 from tests.bench.candidates import WorkerUnderTest
 from tests.conftest import create_topics
-from tests.model_server_fixture import ServerHandle
+from tests.support.model_server import ServerHandle
 
 GAP_SECONDS = 0.3
 

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.harness import wait_for
-from tests.model_server_fixture import free_ports, running_model_server
-from tests.models import BAD, GOOD, PLAIN, TinyModel, export_tiny
+from tests.support.harness import wait_for
+from tests.support.model_server import free_ports, running_model_server
+from tests.support.models import BAD, GOOD, PLAIN, TinyModel, export_tiny
 from worker.clock import SystemClock
-from worker.config import Settings
 from worker.errors import ModelGone, ServingRejected, ServingUnavailable
-from worker.model import open_model
 from worker.ports import Call, Model
 from worker.records import ServedModel, Tensor
+from worker.serving.opening import open_model
+from worker.settings import Settings
 from worker.testing import FakeModel, RecordingEvents, served
 
 WAIT_SECONDS = 60

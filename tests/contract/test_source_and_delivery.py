@@ -16,15 +16,15 @@ from deploy.local.broker import Broker
 from protos.codecs import decode_result
 from protos.forms import Form
 from tests.conftest import MakeTopics
-from worker.answers import AnswerWriter
 from worker.clock import SystemClock
-from worker.config import Settings
 from worker.errors import DeliveryFailed, SourceLost
-from worker.kafka_client import check_topics, consumer_options, producer_options
-from worker.kafka_delivery import AtLeastOnce, ExactlyOnce
-from worker.kafka_source import KafkaSource, open_consumer
+from worker.kafka.answers import AnswerWriter
+from worker.kafka.client import check_topics, consumer_options, producer_options
+from worker.kafka.delivery import AtLeastOnce, ExactlyOnce
+from worker.kafka.source import KafkaSource, open_consumer
 from worker.ports import Delivery, Source
 from worker.records import DeadLetter, Labelled, Reason, Record, Window
+from worker.settings import Settings
 from worker.testing import FakeDelivery, FakeSource, RecordingEvents
 
 WAIT_SECONDS = 30

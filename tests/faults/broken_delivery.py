@@ -14,10 +14,10 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.coordinator.base import MemberState
 
-from worker.answers import Outgoing
 from worker.errors import DeliveryFailed
-from worker.kafka_delivery import ExactlyOnce
-from worker.kafka_source import KafkaSource
+from worker.kafka.answers import Outgoing
+from worker.kafka.delivery import ExactlyOnce
+from worker.kafka.source import KafkaSource
 from worker.records import DeadLetter, Labelled, Window
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from protos.codecs import decode_result
 from protos.dead_letters import parse
-from tests.harness import committed_offsets, iter_committed
+from tests.support.harness import committed_offsets, iter_committed
 from worker.records import Record
 
 SCORE_TOLERANCE = 1e-6

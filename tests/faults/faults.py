@@ -20,7 +20,7 @@ from tests.faults.proxy import ApiKey, Mode, Proxy
 from tests.faults.slots import SETTINGS, Slot
 from tests.faults.worker_with_faults import STEPS
 from tests.faults.world import GROUP, World
-from tests.harness import wait_for
+from tests.support.harness import wait_for
 from worker.errors import ExitCode
 
 Strike = Callable[[World, Random], bool]

@@ -21,10 +21,10 @@ from rich.table import Table
 from protos.codecs import ReviewMessage, encode_review
 from protos.dead_letters import MAX_MESSAGE_BYTES
 from protos.forms import Form
-from worker.answers import AnswerWriter
-from worker.decoding import decoder
 from worker.errors import InvalidReview
-from worker.preparing import Decode
+from worker.kafka.answers import AnswerWriter
+from worker.pipeline.decoding import decoder
+from worker.pipeline.preparing import Decode
 from worker.records import DeadLetter, Partition, Reason, Record, Window
 
 MAX_BYTES = 4_096

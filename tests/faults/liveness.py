@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from tests.faults.world import World
-from tests.harness import committed_offsets, end_offsets
+from tests.support.harness import committed_offsets, end_offsets
 
 MOVE_SECONDS = 45.0
 """After healing each partition with lag moves again within this time. A member that died stays in the group for its session

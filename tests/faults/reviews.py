@@ -11,7 +11,7 @@ import msgspec
 from protos.codecs import ReviewMessage, encode_review
 from protos.forms import Form
 from tests.faults.checker import Expected
-from tests.models import BAD, GOOD, PLAIN, TinyModel
+from tests.support.models import BAD, GOOD, PLAIN, TinyModel
 from worker.records import Record
 
 POISON = "venom"

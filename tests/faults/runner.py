@@ -19,7 +19,7 @@ from tests.faults.faults import LANES, Fault
 from tests.faults.liveness import Standstill, wait_until_answered
 from tests.faults.reviews import Reviews
 from tests.faults.world import World
-from tests.harness import committed_offsets
+from tests.support.harness import committed_offsets
 
 REST_SECONDS = (1.0, 6.0)
 """Between two faults of a lane, so that faults meet workers that get on."""

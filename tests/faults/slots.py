@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.faults.proxy import Mode, Proxy
 from tests.faults.worker_with_faults import arm
-from tests.harness import WorkerProcess, wait_for
+from tests.support.harness import WorkerProcess, wait_for
 from worker.errors import ExitCode
 
 PROGRAM = ("-m", "tests.faults.worker_with_faults")

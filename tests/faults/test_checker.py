@@ -20,16 +20,16 @@ from protos.forms import Form
 from tests.conftest import MakeTopics
 from tests.faults import broken_delivery as broken
 from tests.faults.checker import Answer, Expected, Input, Report, Topics, check_topics, judge
-from tests.harness import lag, produce, wait_for
-from worker.answers import AnswerWriter
+from tests.support.harness import lag, produce, wait_for
 from worker.clock import SystemClock
-from worker.config import Settings
 from worker.errors import DeliveryFailed, SourceLost
-from worker.kafka_client import check_topics as find_topics
-from worker.kafka_client import consumer_options, producer_options
-from worker.kafka_delivery import ExactlyOnce
-from worker.kafka_source import KafkaSource, open_consumer
+from worker.kafka.answers import AnswerWriter
+from worker.kafka.client import check_topics as find_topics
+from worker.kafka.client import consumer_options, producer_options
+from worker.kafka.delivery import ExactlyOnce
+from worker.kafka.source import KafkaSource, open_consumer
 from worker.records import Labelled, Window
+from worker.settings import Settings
 from worker.testing import RecordingEvents
 
 SCORE = 0.9

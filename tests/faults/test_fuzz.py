@@ -15,7 +15,7 @@ from tests.faults import fuzz
 from tests.faults.checker import Report, Topics, check_topics
 from tests.faults.reviews import Reviews
 from tests.faults.world import World
-from tests.harness import produce, review_json, wait_for, wait_for_lag_zero
+from tests.support.harness import produce, review_json, wait_for, wait_for_lag_zero
 from worker.records import Reason
 
 NO_BRAKE = {"dead_letter_share": 1, "dead_letter_run": 0}

@@ -15,9 +15,9 @@ from kafka import errors as kafka_errors
 from tests.contract.test_source_and_delivery import KafkaWorld, labelled, next_window
 from tests.faults.proxy import ApiKey, Proxy
 from tests.faults.world import World
-from tests.harness import committed_offsets
+from tests.support.harness import committed_offsets
 from worker.errors import DeliveryFailed
-from worker.kafka_delivery import ExactlyOnce, Publisher
+from worker.kafka.delivery import ExactlyOnce, Publisher
 
 guards = pytest.mark.parametrize("guarded", [False, True], ids=["without the guard", "with it"])
 

@@ -10,7 +10,7 @@ import pytest
 from tests.faults.liveness import Liveness, Standstill, wait_until_answered
 from tests.faults.reviews import Reviews
 from tests.faults.world import World
-from tests.harness import produce, review_json
+from tests.support.harness import produce, review_json
 from worker.testing import ManualClock
 
 

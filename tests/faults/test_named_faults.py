@@ -14,7 +14,7 @@ from tests.faults.faulty_server import Mood
 from tests.faults.reviews import POISON, Reviews
 from tests.faults.worker_with_faults import arm
 from tests.faults.world import World
-from tests.harness import end_offsets, produce, read_committed, review_json, wait_for, wait_for_lag_zero
+from tests.support.harness import end_offsets, produce, read_committed, review_json, wait_for, wait_for_lag_zero
 from worker.errors import ExitCode
 from worker.records import Record
 

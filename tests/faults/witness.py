@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from worker.kafka_source import KafkaSource
-from worker.pipeline import Pipeline
+from worker.kafka.source import KafkaSource
+from worker.pipeline.pipeline import Pipeline
 
 LONGEST = 300
 """Characters of one value."""

@@ -22,8 +22,8 @@ from kafka.producer.transaction_manager import EndTxnHandler
 
 from tests.faults.witness import Witness
 from worker.__main__ import main
-from worker.kafka_source import KafkaSource
-from worker.predicting import Predictor
+from worker.kafka.source import KafkaSource
+from worker.pipeline.predicting import Predictor
 
 STEPS = ("poll", "predict", "begin", "first-send", "flush", "offsets", "commit-sent", "commit-acknowledged", "init")
 """In the order of a window; `init` comes before the first one and after each failed delivery."""

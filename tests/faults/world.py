@@ -22,8 +22,8 @@ from tests.faults.faulty_server import FaultyServer, Mood
 from tests.faults.proxy import Proxy
 from tests.faults.reviews import POISON
 from tests.faults.slots import PROGRAM, SETTINGS, History, Slot, make_slot
-from tests.harness import WORKER, WorkerProcess, wait_for
-from tests.models import TinyModel, export_tiny
+from tests.support.harness import WORKER, WorkerProcess, wait_for
+from tests.support.models import TinyModel, export_tiny
 
 GROUP = "faults"
 MODEL = "sentiment_classifier"

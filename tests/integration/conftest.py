@@ -9,11 +9,11 @@ from typing import Protocol
 import pytest
 
 from deploy.local.broker import Broker
-from tests.integration.worker_world import World
-from tests.model_server_fixture import ServerAddress
-from tests.models import TinyModel
+from tests.support.model_server import ServerAddress
+from tests.support.models import TinyModel
+from tests.support.worker_world import World
 from trainer.card import Card
-from worker.text import Vocabulary
+from worker.text.subwords import Vocabulary
 
 
 class MakeWorld(Protocol):

@@ -12,15 +12,22 @@ import numpy as np
 import pytest
 from tokenizers import BertWordPieceTokenizer
 
-from tests.classifier_models import VERSION, SavedClassifier, save_keras_positional, save_masked, save_text, save_tokens
-from tests.harness import review_json
 from tests.integration.conftest import MakeWorld
 from tests.integration.test_worker_start import last_words
-from tests.integration.worker_world import some_reviews
-from tests.model_server_fixture import ServerHandle, running_model_server
-from tests.models import BAD, GOOD, LETTERS, PLAIN, tiny_vocabulary
+from tests.support.classifier_models import (
+    VERSION,
+    SavedClassifier,
+    save_keras_positional,
+    save_masked,
+    save_text,
+    save_tokens,
+)
+from tests.support.harness import review_json
+from tests.support.model_server import ServerHandle, running_model_server
+from tests.support.models import BAD, GOOD, LETTERS, PLAIN, tiny_vocabulary
+from tests.support.worker_world import some_reviews
 from trainer.quiet import tf
-from worker.text import Vocabulary
+from worker.text.subwords import Vocabulary
 
 TEXTS = [*some_reviews(60), "good", "zwölf 映画 🎬 a_b"]
 MOODS = ("negative", "positive")

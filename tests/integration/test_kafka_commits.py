@@ -7,8 +7,9 @@ import pytest
 from deploy.local.broker import Broker
 from tests.conftest import MakeTopics
 from tests.contract.test_source_and_delivery import KafkaWorld, labelled, next_window
-from worker import kafka_delivery, kafka_internals
-from worker.kafka_delivery import ExactlyOnce
+from worker.kafka import delivery as kafka_delivery
+from worker.kafka import internals as kafka_internals
+from worker.kafka.delivery import ExactlyOnce
 
 
 @pytest.mark.parametrize(("slow_seconds", "kept"), [(60.0, True), (0.0, False)])

@@ -16,14 +16,14 @@ from kafka.structs import MemberState, OffsetAndMetadata
 
 from deploy.local.broker import Broker
 from tests.conftest import MakeTopics
-from tests.harness import produce, wait_for
+from tests.support.harness import produce, wait_for
 from worker.clock import SystemClock
-from worker.config import Settings
 from worker.errors import SourceLost
-from worker.kafka_client import check_topics, consumer_options
-from worker.kafka_internals import committed_offsets
-from worker.kafka_source import KafkaSource, open_consumer
+from worker.kafka.client import check_topics, consumer_options
+from worker.kafka.internals import committed_offsets
+from worker.kafka.source import KafkaSource, open_consumer
 from worker.records import Window
+from worker.settings import Settings
 from worker.testing import RecordingEvents
 
 WAIT_SECONDS = 30.0

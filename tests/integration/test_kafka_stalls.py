@@ -13,8 +13,8 @@ from kafka import KafkaConsumer, TopicPartition
 
 from deploy.local.broker import Broker
 from tests.conftest import MakeTopics
-from tests.harness import produce
 from tests.integration.test_kafka_membership import Member
+from tests.support.harness import produce
 from worker.errors import SourceLost
 
 RECORDS = 20

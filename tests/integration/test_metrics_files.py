@@ -20,11 +20,11 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from tests.events import everything_happens
-from tests.unit.test_deploy_files import TENSORFLOW_SERVING, dashboard_expressions, metric_names, recorded
-from worker.health import Health
-from worker.metrics import CATALOGUE
-from worker.telemetry import Telemetry
+from tests.support.events import everything_happens
+from tests.unit.deploy.test_deploy_files import TENSORFLOW_SERVING, dashboard_expressions, metric_names, recorded
+from worker.observability.health import Health
+from worker.observability.metrics import CATALOGUE
+from worker.observability.telemetry import Telemetry
 
 PROMETHEUS = Path(__file__).parents[2] / "deploy" / "prometheus"
 DEADLINE_SECONDS = 60

@@ -16,9 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.model_server.exits import Exit
 from tests.integration.test_model_server_rollouts import NAME, int32, run
-from tests.model_server_fixture import ServerHandle, running_model_server
-from tests.model_server_models import save_scorer
-from tests.model_server_requests import refused, request
+from tests.support.model_server import ServerHandle, running_model_server
+from tests.support.model_server_models import save_scorer
+from tests.support.model_server_requests import refused, request
 
 from tensorflow_serving.apis import prediction_service_pb2_grpc  # isort: skip  # after tf, which imports quietly
 

@@ -10,9 +10,16 @@ import grpc
 import numpy as np
 import pytest
 
-from tests.model_server_fixture import ServerHandle, running_model_server
-from tests.model_server_models import save_mixed, save_scorer, tf
-from tests.model_server_requests import model_service_stub, prediction_stub, refused, request, with_label, with_version
+from tests.support.model_server import ServerHandle, running_model_server
+from tests.support.model_server_models import save_mixed, save_scorer, tf
+from tests.support.model_server_requests import (
+    model_service_stub,
+    prediction_stub,
+    refused,
+    request,
+    with_label,
+    with_version,
+)
 
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2  # isort: skip
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from tests.model_server_fixture import ServerHandle, running_model_server
-from tests.model_server_models import save_mixed, save_scorer
+from tests.support.model_server import ServerHandle, running_model_server
+from tests.support.model_server_models import save_mixed, save_scorer
 
 CONFIG = """
 model_config_list {{

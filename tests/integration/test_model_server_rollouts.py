@@ -14,9 +14,9 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.model_server_fixture import free_ports, running_model_server
-from tests.model_server_models import save_broken, save_scorer, save_waiter, tf
-from tests.model_server_requests import (
+from tests.support.model_server import free_ports, running_model_server
+from tests.support.model_server_models import save_broken, save_scorer, save_waiter, tf
+from tests.support.model_server_requests import (
     model_service_stub,
     prediction_stub,
     refused,

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import requests
 
-from tests.model_server_fixture import ServerHandle, running_model_server
-from tests.model_server_requests import prediction_stub, refused, request
-from tests.models import TinyModel, export_tiny
+from tests.support.model_server import ServerHandle, running_model_server
+from tests.support.model_server_requests import prediction_stub, refused, request
+from tests.support.models import TinyModel, export_tiny
 
 NAME = "sentiment_classifier"
 TEXTS = ["That movie i saw the other day was fantabulous", "That movie i saw the other day was aweful"]

@@ -9,7 +9,7 @@ from deploy.local.ports import free_port
 from producer.__main__ import run
 from producer.ask import ask
 from producer.errors import BadInput, ConnectionConfigError, Unavailable
-from tests.model_server_fixture import ServerAddress
+from tests.support.model_server import ServerAddress
 
 TEXTS = ("that movie was fantastic", "an awful, boring film - the worst", "é 🎬 <br />")
 
@@ -21,7 +21,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_the_answers_are_the_models_own_in_order(model_server: ServerAddress, model_base_path: Path) -> None:
-    from tests.models import TinyModel, tiny_vocabulary
+    from tests.support.models import TinyModel, tiny_vocabulary
     from trainer.card import Card
 
     vocabulary = tiny_vocabulary()

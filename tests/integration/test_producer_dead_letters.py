@@ -12,11 +12,11 @@ from kafka import KafkaAdminClient, KafkaProducer
 from deploy.local.broker import Broker
 from producer.__main__ import run
 from producer.connection import Connection
-from producer.dead_letters import Filter, Found, fetch, find
+from producer.dead_letters.finding import Filter, Found, fetch, find
+from producer.dead_letters.replay import Outcome, Plan, replay
 from producer.errors import NoInput, UsageError
 from producer.interruption import Interruption
 from producer.reading import TopicReader
-from producer.replay import Outcome, Plan, replay
 from protos.dead_letters import ATTEMPTS, Cut, DeadLetterInfo, headers_for, without
 from tests.conftest import MakeTopics
 from worker.records import Reason, Record

@@ -12,10 +12,12 @@ import sys
 
 import pytest
 
-from tests.models import ROOT, full_model
-from trainer import data, quality, registry
-from trainer.quality_figures import Domain, Report
+from tests.support.models import ROOT, full_model
+from trainer import data
+from trainer.quality import measuring as quality
+from trainer.quality.figures import Domain, Report
 from trainer.scoring import Scorer
+from trainer.versions import registry
 
 KEPT = Report.parse((ROOT / "trainer" / "quality.json").read_bytes())
 pytestmark = [

@@ -15,12 +15,12 @@ import pytest
 from kafka import KafkaProducer
 
 from protos.codecs import ResultMessage, decode_result
-from tests.harness import WorkerProcess, read_committed, review_json, wait_for
 from tests.integration.conftest import MakeWorld
-from tests.integration.worker_world import WAIT_SECONDS, World, delivered, total
-from tests.model_server_fixture import running_model_server
-from tests.model_server_models import save_broken
-from tests.models import BAD, GOOD, PLAIN, TinyModel, export_tiny
+from tests.support.harness import WorkerProcess, read_committed, review_json, wait_for
+from tests.support.model_server import running_model_server
+from tests.support.model_server_models import save_broken
+from tests.support.models import BAD, GOOD, PLAIN, TinyModel, export_tiny
+from tests.support.worker_world import WAIT_SECONDS, World, delivered, total
 from worker.records import Record
 
 pytestmark = pytest.mark.lasts(15)

@@ -21,14 +21,14 @@ from producer.dataset import imdb_reviews
 from protos.codecs import ResultMessage, decode_result
 from protos.serving.prediction_pb2 import PredictRequest
 from tests.faults.faulty_server import PREDICT, FaultyServer
-from tests.harness import review_json, wait_for
 from tests.integration.conftest import MakeWorld
-from tests.integration.worker_world import WAIT_SECONDS, World
-from tests.model_server_fixture import ServerHandle, running_model_server
-from tests.models import TinyModel, full_model
-from trainer.layout import EXTRA, KERAS_FILE, VOCABULARY_FILE
+from tests.support.harness import review_json, wait_for
+from tests.support.model_server import ServerHandle, running_model_server
+from tests.support.models import TinyModel, full_model
+from tests.support.worker_world import WAIT_SECONDS, World
 from trainer.model import predict
 from trainer.quiet import keras, tfds
+from trainer.versions.layout import EXTRA, KERAS_FILE, VOCABULARY_FILE
 
 REVIEWS = 5_000
 LARGEST_BATCH = 256

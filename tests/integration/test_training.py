@@ -15,13 +15,14 @@ import pytest
 
 from protos.serving.prediction_pb2 import PredictRequest, PredictResponse
 from protos.serving.tensor_pb2 import DT_INT32
-from tests.model_server_fixture import running_model_server
-from tests.models import export_tiny, full_model
-from trainer import data, evaluation, registry, training
+from tests.support.model_server import running_model_server
+from tests.support.models import export_tiny, full_model
+from trainer import data, evaluation, training
 from trainer import model as keras_model
 from trainer.__main__ import run
 from trainer.errors import ExitCode
 from trainer.quiet import keras, tf
+from trainer.versions import registry
 
 pytestmark = pytest.mark.lasts(15)
 

@@ -10,10 +10,10 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from protos.codecs import ReviewMessage, encode_review
 from protos.forms import Form
-from tests.harness import read_committed, review_json
 from tests.integration.conftest import MakeWorld
-from tests.integration.worker_world import World, assert_scored_as_offline, some_reviews
-from tests.models import TinyModel
+from tests.support.harness import read_committed, review_json
+from tests.support.models import TinyModel
+from tests.support.worker_world import World, assert_scored_as_offline, some_reviews
 
 
 @pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
-from tests.harness import end_offsets, review_json, wait_for
-from tests.integration.worker_world import WAIT_SECONDS, World, delivered, held_partitions, logged, some_reviews, total
+from tests.support.harness import end_offsets, review_json, wait_for
+from tests.support.worker_world import WAIT_SECONDS, World, delivered, held_partitions, logged, some_reviews, total
 
 SOME_DAY_MS = 1_700_000_000_000
 SECOND_MS = 1_000

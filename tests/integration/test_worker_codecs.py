@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import review_json
 from tests.integration.conftest import MakeWorld
 from tests.integration.test_worker_start import last_words
-from tests.integration.worker_world import some_reviews
+from tests.support.harness import review_json
+from tests.support.worker_world import some_reviews
 from worker.errors import ExitCode
 
 MODULES = {"snappy": "snappy", "lz4": "lz4", "zstd": "zstandard"}

@@ -10,14 +10,14 @@ import pytest
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from protos.codecs import CodecError, decode_review
-from tests.harness import review_json, wait_for
 from tests.integration.conftest import MakeWorld
-from tests.integration.worker_world import World, assert_scored_as_offline, logged, some_reviews, state
-from tests.model_server_fixture import running_model_server
-from tests.models import TinyModel, tiny_vocabulary, tiny_weights
+from tests.support.harness import review_json, wait_for
+from tests.support.model_server import running_model_server
+from tests.support.models import TinyModel, tiny_vocabulary, tiny_weights
+from tests.support.worker_world import World, assert_scored_as_offline, logged, some_reviews, state
 from trainer import model as keras_model
 from trainer.card import Card
-from trainer.export import export
+from trainer.versions.export import export
 from worker.records import Reason, Record
 
 LIMIT_BYTES = 5_000

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.proxy import Mode, Proxy
-from tests.harness import review_json, wait_for
 from tests.integration.conftest import MakeWorld
-from tests.integration.worker_world import World, delivered, logged, some_reviews, state, total
-from tests.model_server_fixture import ServerAddress
-from tests.models import TinyModel
-from tests.unit.test_deploy_files import CLIENT, OURS, dashboard_expressions, metric_names, rules
-from worker.metrics import CATALOGUE
+from tests.support.harness import review_json, wait_for
+from tests.support.model_server import ServerAddress
+from tests.support.models import TinyModel
+from tests.support.worker_world import World, delivered, logged, some_reviews, state, total
+from tests.unit.deploy.test_deploy_files import CLIENT, OURS, dashboard_expressions, metric_names, rules
+from worker.observability.metrics import CATALOGUE
 
 READABLE, UNREADABLE = 61, 3
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from deploy.local.broker import Broker
-from tests.harness import WorkerProcess, wait_for
 from tests.integration.conftest import MakeWorld
-from tests.integration.worker_world import Load, World, delivered, logged, state, total
-from tests.model_server_fixture import free_ports, running_model_server
+from tests.support.harness import WorkerProcess, wait_for
+from tests.support.model_server import free_ports, running_model_server
+from tests.support.worker_world import Load, World, delivered, logged, state, total
 
 # kafka-python, with which these tests feed the worker, leaves the sockets of refused connections to the garbage collector.
 pytestmark = [pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"), pytest.mark.lasts(25)]

@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
-from tests.harness import wait_for
 from tests.integration.conftest import MakeWorld
-from tests.integration.worker_world import Load, delivered, held_partitions
+from tests.support.harness import wait_for
+from tests.support.worker_world import Load, delivered, held_partitions
 
 ALL = {0, 1, 2, 3}
 pytestmark = pytest.mark.lasts(15)

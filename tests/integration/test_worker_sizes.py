@@ -11,8 +11,8 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from protos.dead_letters import Cut, DeadLetterInfo, header_bytes
-from tests.harness import review_json, wait_for
-from tests.integration.worker_world import World, delivered, some_reviews, total
+from tests.support.harness import review_json, wait_for
+from tests.support.worker_world import World, delivered, some_reviews, total
 from worker.records import Reason, Record
 
 DELIVERIES = ["exactly-once", "at-least-once"]

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from deploy.local.broker import Broker
-from tests.harness import WorkerProcess, review_json, wait_for
 from tests.integration.conftest import MakeWorld
-from tests.integration.worker_world import World
-from tests.model_server_fixture import free_ports
+from tests.support.harness import WorkerProcess, review_json, wait_for
+from tests.support.model_server import free_ports
+from tests.support.worker_world import World
 
 
 def last_words(worker: WorkerProcess) -> str:

@@ -10,10 +10,10 @@ from contextlib import closing
 import pytest
 
 from tests.faults.faulty_server import FaultyServer, Mood
-from tests.harness import review_json, wait_for
 from tests.integration.conftest import MakeWorld
-from tests.integration.worker_world import Load, World, delivered, some_reviews, started, total
-from tests.model_server_fixture import ServerAddress
+from tests.support.harness import review_json, wait_for
+from tests.support.model_server import ServerAddress
+from tests.support.worker_world import Load, World, delivered, some_reviews, started, total
 
 pytestmark = pytest.mark.lasts(12)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.readme import PARTS, README, written
+from tests.support.readme import PARTS, README, written
 
 TEXT = README.read_text()
 ROOT = README.parent
 
 
 def test_the_generated_tables_are_those_of_the_code() -> None:
-    assert written(TEXT) == TEXT, "python -m tests.readme writes them anew"
+    assert written(TEXT) == TEXT, "python -m tests.support.readme writes them anew"
     assert all(f"<!-- {name} -->" in TEXT for name in PARTS)
 
 

@@ -1,0 +1,1 @@
+"""The commands of `inferry-producer`: their options, and what they print."""

@@ -1,0 +1,1 @@
+"""Dead letters: found, and sent back to the topic they came from."""

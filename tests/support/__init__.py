@@ -1,0 +1,1 @@
+"""What tests share: a world of topics and workers, model servers, models."""

@@ -1,0 +1,319 @@
+"""From calls under way to one score or one verdict for each review, whatever the model server does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from threading import Event
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.backoff import Backoff
+from worker.errors import ModelGone, ModelMismatch, ServingRejected, ServingUnavailable, WorkerError
+from worker.pipeline.predicting import Abandoned, Predictions, Predictor
+from worker.pipeline.preparing import Decoded, Encoded, encode_window
+from worker.records import Reason, Record, Review, Window
+from worker.testing import FakeModel, ManualClock, RecordingEvents
+
+MAX_DELAY_SECONDS = 5.0
+MAX_STRIKES = 3
+
+Fail = Callable[[Sequence[str]], WorkerError | None]
+
+
+class Rig:
+    """A predictor over a model whose score of a text is the number in it, over 100."""
+
+    def __init__(self) -> None:
+        self.model = FakeModel(lambda text: (int(text.split()[-1]) / 100,))
+        self.events = RecordingEvents()
+        self.clock = ManualClock()
+        self.abandon = Event()
+        self.predictor = Predictor(
+            self.model,
+            self.events,
+            self.clock,
+            self.abandon,
+            backoff=Backoff(0.1, MAX_DELAY_SECONDS),
+            max_strikes=MAX_STRIKES,
+        )
+
+    def encoded(self, count: int, max_rows: int = 8) -> Encoded:
+        reviews = [Review(str(n), f"{'word ' * (n % 5)}{n}") for n in range(count)]
+        decoded = Decoded(Window([record()], {}), [record()] * count, reviews, [])
+        return encode_window(decoded, self.model.current(), max_rows=max_rows, max_padded_tokens=1_000)
+
+    def predict(self, count: int, max_rows: int = 8) -> Predictions:
+        encoded = self.encoded(count, max_rows)
+        return self.predictor.finish(encoded, self.predictor.start(encoded))
+
+
+def record() -> Record:
+    return Record("reviews", 0, 0, 0, None, b"")
+
+
+def numbers(texts: Sequence[str]) -> set[int]:
+    return {int(text.split()[-1]) for text in texts}
+
+
+def fails_on(culprits: set[int], error: Callable[[], WorkerError]) -> Fail:
+    return lambda texts: error() if numbers(texts) & culprits else None
+
+
+def assert_scored_but_for(predictions: Predictions, count: int, culprits: set[int], reason: Reason) -> None:
+    assert set(predictions.rejections) == culprits
+    assert {rejection.reason for rejection in predictions.rejections.values()} <= {reason}
+    assert {n: outputs[0] for n, outputs in predictions.outputs.items()} == {
+        n: n / 100 for n in set(range(count)) - culprits
+    }
+
+
+@given(st.integers(0, 40), st.integers(1, 9))
+def test_each_review_gets_its_own_score_however_batches_are_cut(count: int, max_rows: int) -> None:
+    assert_scored_but_for(Rig().predict(count, max_rows), count, set(), Reason.REJECTED_BY_MODEL)
+
+
+@given(st.sets(st.integers(0, 31), max_size=5), st.integers(1, 32))
+def test_what_the_model_refuses_is_found_and_costs_nobody_else_a_score(culprits: set[int], max_rows: int) -> None:
+    rig = Rig()
+    rig.model.fail = fails_on(culprits, lambda: ServingRejected("token 9999 is not in the table"))
+    predictions = rig.predict(32, max_rows)
+    assert_scored_but_for(predictions, 32, culprits, Reason.REJECTED_BY_MODEL)
+    assert all("token 9999" in rejection.detail for rejection in predictions.rejections.values())
+    assert rig.clock.waits == [], "asking again would change nothing"
+    batches = math.ceil(32 / max_rows)
+    # A culprit costs at most two requests for each halving of its batch.
+    assert len(rig.model.requests) <= batches + len(culprits) * 2 * math.ceil(math.log2(max(max_rows, 2)))
+
+
+@given(st.sets(st.integers(0, 15), max_size=3), st.sampled_from(["UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL"]))
+def test_what_crashes_a_server_that_answers_everything_else_is_found(culprits: set[int], status: str) -> None:
+    rig = Rig()
+    rig.model.fail = fails_on(culprits, lambda: ServingUnavailable("connection reset", status))
+    predictions = rig.predict(16)
+    assert_scored_but_for(predictions, 16, culprits, Reason.CRASHES_MODEL)
+    assert all(status in rejection.detail for rejection in predictions.rejections.values())
+
+
+@given(st.integers(1, 60), st.integers(0, 60))
+def test_however_long_an_outage_lasts_nobody_pays_for_it(probes: int, failures: int) -> None:
+    rig = Rig()
+    rig.model.away = [ServingUnavailable("no route")] * probes
+    left = min(failures, MAX_STRIKES)
+
+    def fail(texts: Sequence[str]) -> WorkerError | None:
+        nonlocal left
+        left -= 1
+        return ServingUnavailable("no route") if left >= 0 else None
+
+    rig.model.fail = fail
+    assert_scored_but_for(rig.predict(8), 8, set(), Reason.CRASHES_MODEL)
+    assert all(0 < wait <= MAX_DELAY_SECONDS for wait in rig.clock.waits)
+    if failures:
+        assert rig.events.named("state")[-1] == ("running",)
+
+
+def test_an_outage_is_told_and_so_is_its_end() -> None:
+    rig = Rig()
+    rig.model.away = [ServingUnavailable("no route to 10.0.0.7")] * 2
+    broken = [ServingUnavailable("connection reset")]
+    rig.model.fail = lambda _texts: broken.pop() if broken else None
+    rig.predict(4)
+    assert rig.events.named("state") == [("holding", "no route to 10.0.0.7")] * 2 + [("running",)]
+    assert [told[:3] for told in rig.events.named("retrying")] == [("predict", "UNAVAILABLE", n) for n in (1, 2, 3)]
+
+
+def test_a_server_that_is_full_never_condemns_a_review() -> None:
+    rig = Rig()
+    broken = [ServingUnavailable("not now", "RESOURCE_EXHAUSTED")] * 50
+    rig.model.fail = lambda _texts: broken.pop() if broken else None
+    assert_scored_but_for(rig.predict(8), 8, set(), Reason.CRASHES_MODEL)
+    assert len(rig.model.requests) == 51
+
+
+def without_a_score(rig: Rig, culprits: set[int], score: float = math.nan) -> None:
+    """The model's score of these reviews is no score."""
+    well = rig.model.score
+    rig.model.score = lambda text: (score,) if numbers([text]) & culprits else well(text)
+
+
+@given(st.sets(st.integers(0, 11), max_size=5), st.integers(6, 16), st.sampled_from([math.nan, 1.5, -math.inf]))
+def test_a_review_without_a_usable_score_is_found_and_costs_nobody_else_one(
+    culprits: set[int], max_rows: int, score: float
+) -> None:
+    """Fewer culprits than a batch has rows: each has a neighbour that is answered well."""
+    rig = Rig()
+    without_a_score(rig, culprits, score)
+    predictions = rig.predict(2 * max_rows, max_rows)
+    assert_scored_but_for(predictions, 2 * max_rows, culprits, Reason.REJECTED_BY_MODEL)
+    assert all("a score makes no sense" in rejection.detail for rejection in predictions.rejections.values())
+    assert not culprits or rig.events.named("state")[-1] == ("running",)
+
+
+def test_a_review_without_a_usable_score_that_is_alone_has_the_probe_for_a_witness() -> None:
+    rig = Rig()
+    without_a_score(rig, {0})
+    assert_scored_but_for(rig.predict(1), 1, {0}, Reason.REJECTED_BY_MODEL)
+    assert rig.model.probes >= MAX_STRIKES
+
+
+def test_a_review_sent_alone_is_not_condemned_by_a_server_whose_probes_fail_as_well() -> None:
+    rig = Rig()
+    broken = [ServingUnavailable("nonsense", "BAD_REPLY")] * 50
+    rig.model.fail = lambda _texts: broken.pop() if broken else None
+    well = rig.model.probe
+
+    def probe() -> None:
+        well()
+        if broken:
+            raise broken.pop()
+
+    rig.model.probe = probe  # type: ignore[method-assign]
+    assert_scored_but_for(rig.predict(1), 1, set(), Reason.REJECTED_BY_MODEL)
+
+
+@pytest.mark.parametrize("count", [2, 8])
+@pytest.mark.parametrize("failures", [1, 10, 200])
+def test_a_server_that_answers_probes_and_nonsense_to_every_review_is_an_outage(count: int, failures: int) -> None:
+    rig = Rig()
+    broken = [ServingUnavailable("nonsense", "BAD_REPLY")] * failures
+    rig.model.fail = lambda _texts: broken.pop() if broken else None
+    assert_scored_but_for(rig.predict(count), count, set(), Reason.REJECTED_BY_MODEL)
+    assert not broken
+    longest = max(rig.clock.waits)
+    assert failures < 200 or longest > MAX_DELAY_SECONDS / 2, "it backs off up to the cap"
+    assert failures == 1 or rig.events.named("state")[0] == ("holding", "nonsense")
+    assert failures == 1 or rig.events.named("state")[-1] == ("running",)
+
+
+def test_nonsense_and_crashes_by_turns_condemn_nobody_either() -> None:
+    """The crash alone would need no witness, but the strikes before it were nonsense to everybody."""
+    rig = Rig()
+    broken = [ServingUnavailable("by turns", ("BAD_REPLY", "INTERNAL")[n % 2]) for n in range(200)]
+    rig.model.fail = lambda _texts: broken.pop() if broken else None
+    assert_scored_but_for(rig.predict(8), 8, set(), Reason.CRASHES_MODEL)
+
+
+def test_what_a_review_failed_before_there_was_a_witness_does_not_count_against_it() -> None:
+    rig = Rig()
+    to_everybody = [ServingUnavailable("nonsense", "BAD_REPLY")] * (1 + MAX_STRIKES + MAX_STRIKES)
+    to_the_first = [
+        ServingUnavailable("nonsense", "BAD_REPLY")
+    ] * MAX_STRIKES  # not after a probe, and one strike too few
+
+    def fail(texts: Sequence[str]) -> WorkerError | None:
+        if to_everybody:
+            return to_everybody.pop()
+        return to_the_first.pop() if numbers(texts) == {0} and to_the_first else None
+
+    rig.model.fail = fail
+    assert_scored_but_for(rig.predict(2), 2, set(), Reason.REJECTED_BY_MODEL)
+    assert not to_the_first
+    assert [numbers(texts) for texts in rig.model.requests[-5:]] == [{1}, {0}, {0}, {0}, {0}]
+
+
+def test_a_batch_that_fails_while_probes_pass_is_sent_less_and_less_often() -> None:
+    rig = Rig()
+    broken = [ServingUnavailable("queue full", "RESOURCE_EXHAUSTED")] * 20
+    rig.model.fail = lambda _texts: broken.pop() if broken else None
+    rig.predict(8)
+    assert rig.model.probes == len(rig.clock.waits) == 20, "no probe failed"
+    for attempt, wait in enumerate(rig.clock.waits):
+        longest = min(MAX_DELAY_SECONDS, 0.1 * 2**attempt)
+        assert longest / 2 <= wait <= longest
+    assert [told[2] for told in rig.events.named("retrying")] == list(range(1, 21))
+
+
+def test_each_batch_backs_off_for_itself() -> None:
+    rig = Rig()
+    failed: set[int] = set()
+
+    def once(texts: Sequence[str]) -> WorkerError | None:
+        if min(numbers(texts)) in failed:
+            return None
+        failed.add(min(numbers(texts)))
+        return ServingUnavailable("connection reset")
+
+    rig.model.fail = once
+    rig.predict(8, max_rows=2)
+    assert len(rig.clock.waits) == 4
+    assert all(wait <= 0.1 for wait in rig.clock.waits)
+
+
+def test_a_server_that_answers_probes_and_no_batch_holds_the_worker_until_it_answers_one() -> None:
+    """Else an overload of minutes, or a long search for the review that hangs the server, would look like a stall."""
+    rig = Rig()
+    broken = [ServingUnavailable("queue full", "RESOURCE_EXHAUSTED")] * 50
+    rig.model.fail = lambda _texts: broken.pop() if broken else None
+    rig.predict(8)
+    assert rig.events.named("state") == [("holding", "queue full")] * 49 + [("running",)]
+
+
+def test_a_worker_whose_last_review_was_the_culprit_holds_no_longer() -> None:
+    rig = Rig()
+    rig.model.fail = fails_on({0}, lambda: ServingUnavailable("connection reset"))
+    assert set(rig.predict(1).rejections) == {0}
+    assert rig.events.named("state")[-1] == ("running",)
+
+
+def test_a_failure_counts_only_right_after_the_server_was_seen_alive() -> None:
+    """The first failure of a batch proves nothing: the outage began while it was under way."""
+    rig = Rig()
+    broken = [ServingUnavailable("connection reset")] * MAX_STRIKES
+    rig.model.fail = lambda _texts: broken.pop() if broken else None
+    rig.predict(4, max_rows=4)
+    assert [len(texts) for texts in rig.model.requests] == [4] * (MAX_STRIKES + 1), "not bisected yet"
+
+
+def test_a_version_that_is_gone_is_passed_on() -> None:
+    rig = Rig()
+    encoded = rig.encoded(4)
+    rig.model.version = None
+    with pytest.raises(ModelGone):
+        rig.predictor.finish(encoded, rig.predictor.start(encoded))
+
+
+def test_a_worker_that_stops_waits_no_longer() -> None:
+    rig = Rig()
+    rig.model.fail = lambda _texts: ServingUnavailable("no route")
+    encoded = rig.encoded(4)
+    calls = rig.predictor.start(encoded)
+    rig.abandon.set()
+    with pytest.raises(Abandoned):
+        rig.predictor.finish(encoded, calls)
+    with pytest.raises(Abandoned):
+        rig.predictor._wait_until_alive(ServingUnavailable("no route"))
+
+
+def test_a_version_is_waited_for_until_one_fits() -> None:
+    rig = Rig()
+    refresh, errors = rig.model.refresh, [ModelMismatch("three labels for one output"), ServingUnavailable("none yet")]
+
+    def refuse_first():
+        if errors:
+            raise errors.pop()
+        return refresh()
+
+    rig.model.refresh = refuse_first  # type: ignore[method-assign]
+    assert rig.predictor.wait_for_version(ModelGone("version 1 is not served"), 1).version == 1
+    states = [told[0] for told in rig.events.named("state")]
+    assert states == ["holding", "holding", "running"]
+    assert len(rig.clock.waits) == 2
+
+
+def test_a_server_that_lists_what_it_does_not_serve_is_asked_with_pauses() -> None:
+    rig = Rig()
+    for times in range(1, 5):
+        rig.predictor.wait_for_version(ModelGone("version 1 is not served"), times)
+    assert len(rig.clock.waits) == 3
+    assert rig.clock.waits[-1] > rig.clock.waits[0]
+
+
+def test_a_worker_that_stops_waits_for_no_version() -> None:
+    rig = Rig()
+    rig.model.version = None
+    rig.abandon.set()
+    with pytest.raises(Abandoned):
+        rig.predictor.wait_for_version(ModelGone("version 1 is not served"), 1)

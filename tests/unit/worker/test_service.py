@@ -1,0 +1,92 @@
+"""The start of the worker, with everything it connects to replaced."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import pytest
+
+from worker import service
+from worker.errors import ConfigError, KafkaUnavailable, ServingUnavailable
+from worker.records import ServedModel
+from worker.service import Service
+from worker.settings import Settings
+from worker.testing import FakeModel, ManualClock
+
+STARTUP_SECONDS = 10.0
+
+
+class Surroundings:
+    """What the worker finds when it starts. Every wait takes no time, and moves the clock."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.began = self.clock.monotonic()
+        self.model = ClosableModel()
+        self.consumers_closed = 0
+        self.connects_after_seconds = 0.0
+        self.topics: Exception = ConfigError("no such topic")
+
+    @property
+    def waited_seconds(self) -> float:
+        return self.clock.monotonic() - self.began
+
+    def open_consumer(self, *_: object) -> Any:
+        if self.waited_seconds < self.connects_after_seconds:
+            raise KafkaUnavailable("connecting to Kafka")
+        return self
+
+    def check_topics(self, *_: object) -> NoReturn:
+        raise self.topics
+
+    def close(self, *, autocommit: bool) -> None:
+        assert not autocommit
+        self.consumers_closed += 1
+
+
+class ClosableModel(FakeModel):
+    """Can be away, and knows whether it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_away = False
+        self.closed = 0
+
+    def refresh(self) -> ServedModel:
+        if self.is_away:
+            raise ServingUnavailable("no route")
+        return super().refresh()
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Surroundings:
+    found = Surroundings()
+    monkeypatch.setattr(service, "SystemClock", lambda: found.clock)
+    monkeypatch.setattr(service, "make_model", lambda *_: found.model)
+    monkeypatch.setattr(service, "open_consumer", found.open_consumer)
+    monkeypatch.setattr(service, "check_topics", found.check_topics)
+    return found
+
+
+def start() -> None:
+    Service(Settings(metrics_host="127.0.0.1", metrics_port=0, startup_seconds=STARTUP_SECONDS)).run()
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_what_was_opened_before_the_start_failed_is_closed(found: Surroundings, *, is_away: bool) -> None:
+    found.model.is_away = is_away
+    with pytest.raises(ConfigError, match="no such topic"):
+        start()
+    assert (found.model.closed, found.consumers_closed) == (1, 1)
+
+
+def test_all_waits_at_start_share_one_deadline(found: Surroundings) -> None:
+    found.connects_after_seconds = 0.8 * STARTUP_SECONDS
+    found.topics = KafkaUnavailable("asking for the topics' partitions")
+    with pytest.raises(KafkaUnavailable, match="topics"):
+        start()
+    assert found.waited_seconds <= STARTUP_SECONDS + service.RETRY_SECONDS
+    assert (found.model.closed, found.consumers_closed) == (1, 1)

@@ -1,0 +1,1 @@
+"""The commands of `inferry-trainer`: their options, and what they print."""

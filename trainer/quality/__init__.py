@@ -1,0 +1,1 @@
+"""How good a version's predictions are, and what moves its scores."""

@@ -1,0 +1,1 @@
+"""The training report: one HTML file that needs nothing beside it."""

@@ -1,0 +1,1 @@
+"""Versions of a model as TensorFlow Serving sees them: written, listed, labelled."""

@@ -1,0 +1,1 @@
+"""Kafka as the worker's source and delivery: generations, positions, transactions."""

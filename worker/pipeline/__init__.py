@@ -1,0 +1,1 @@
+"""The loop: windows go from the source through the model to the delivery, in order."""

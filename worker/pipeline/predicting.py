@@ -1,0 +1,252 @@
+"""From calls under way to one score per review, whatever the model server does meanwhile.
+
+Three things can be wrong with a prediction, and each has one remedy:
+
+- the server cannot answer now (ServingUnavailable): wait, ask whether it lives, send the same batch again. However long
+  an outage lasts, no review pays for it;
+- the server says this request is wrong (ServingRejected): bisect until the one review that it refuses is alone, and
+  only that one becomes a dead letter;
+- the server lives, yet this batch fails again and again: a review in it crashes or hangs the server, or has no score
+  that can be used (NaN, outside its range). A failure counts as a strike only right after a probe was answered well, and
+  enough strikes bisect the batch as well.
+
+A bad reply proves less than a crash: a server that answers nonsense to every review may still answer a probe. So a review
+pays for bad replies only once another one of its batch was answered well meanwhile; until then the worker holds.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Mapping, Sequence
+from threading import Event
+
+import msgspec
+
+from worker.backoff import Backoff
+from worker.errors import BAD_REPLY, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
+from worker.pipeline.batching import halve
+from worker.pipeline.preparing import Encoded
+from worker.ports import Call, Clock, Events, Model
+from worker.records import Batch, Reason, ServedModel
+
+NEVER_A_STRIKE = "RESOURCE_EXHAUSTED"
+"""The status that is never a review's fault: the server says that it is full."""
+
+
+class Abandoned(Exception):
+    """The worker stops before the answer came; the window stays uncommitted."""
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """Why one review got no score."""
+
+    reason: Reason
+    detail: str
+
+
+class Predictions(msgspec.Struct, frozen=True):
+    """What became of an encoded window: every row index is in exactly one of the two."""
+
+    outputs: Mapping[int, Sequence[float]]
+    rejections: Mapping[int, Rejection]
+
+
+class _Origin(msgspec.Struct):
+    """What the parts of one planned batch share."""
+
+    rows: int
+    failures: int = 0
+    """In a row, for the back-off: a part that was answered, refused or halved begins anew."""
+    answered_well: bool = False
+    """Whether a part has got its scores since the batch was halved: the witness that the server scores reviews."""
+
+
+class _Attempt(msgspec.Struct):
+    """A batch, or a part of one, on its way: the call under way, and how often it failed right after the server was seen
+    alive."""
+
+    batch: Batch
+    origin: _Origin
+    call: Call | None
+    """None: to be sent when its turn comes, so that a batch under suspicion travels alone."""
+    strikes: int = 0
+    bad_replies: bool = False
+    """Whether one of the strikes was a reply that makes no sense."""
+    proven: bool = False
+    """Whether the server answered a probe just before this call."""
+
+
+class Predictor:
+    """Starts and finishes the predictions of a window. `start` is the reader's, `finish` the deliverer's."""
+
+    def __init__(
+        self, model: Model, events: Events, clock: Clock, abandon: Event, *, backoff: Backoff, max_strikes: int
+    ) -> None:
+        self._model = model
+        self._events = events
+        self._clock = clock
+        self._abandon = abandon
+        self._backoff = backoff
+        self._max_strikes = max_strikes
+        self._jitter = random.Random()  # noqa: S311  spreads retries; nothing secret hangs on it
+        self._held = False
+        """Whether we said that we hold. The deliverer's alone."""
+
+    def start(self, encoded: Encoded) -> list[Call]:
+        """Sends every batch; never blocks. The calls stand in the order of the batches."""
+        return [self._send(encoded, batch) for batch in encoded.batches]
+
+    def finish(self, encoded: Encoded, calls: Sequence[Call]) -> Predictions:
+        """Blocks until every row has its outputs or its rejection.
+
+        Raises ModelGone when the version is not served any more, Abandoned when the worker stops first."""
+        outputs: dict[int, Sequence[float]] = {}
+        rejections: dict[int, Rejection] = {}
+        waiting = deque(
+            _Attempt(batch, _Origin(len(batch.rows)), call) for batch, call in zip(encoded.batches, calls, strict=True)
+        )
+        while waiting:
+            attempt = waiting.popleft()
+            if self._abandon.is_set():
+                raise Abandoned
+            call = attempt.call or self._send(encoded, attempt.batch)
+            try:
+                scores = call.result()
+            except ServingRejected as error:
+                self._answered()
+                attempt.origin.failures = 0
+                self._split(encoded, attempt, waiting, rejections, Rejection(Reason.REJECTED_BY_MODEL, str(error)))
+            except ServingUnavailable as error:
+                self._again(encoded, attempt, waiting, rejections, error)
+            else:
+                self._answered()
+                attempt.origin.failures, attempt.origin.answered_well = 0, True
+                outputs.update(zip(attempt.batch.rows, scores, strict=True))
+        self._answered()
+        return Predictions(outputs, rejections)
+
+    def wait_for_version(self, gone: ModelGone, times: int) -> ServedModel:
+        """Blocks until some version can be used again, the `times`-th time in a row for one window: from the second time
+        on it waits first, since a server that lists a version it does not serve would have us ask without a pause.
+
+        Raises Abandoned."""
+        attempt, why = times - 1, str(gone)
+        if attempt and self._clock.wait(self._abandon, self._backoff.after(attempt, self._jitter)):
+            raise Abandoned
+        while True:
+            try:
+                served = self._model.refresh()
+            except (ServingUnavailable, ModelMismatch) as error:
+                why = str(error)
+            else:
+                self._events.state("running")
+                return served
+            attempt += 1
+            delay = self._backoff.after(attempt, self._jitter)
+            self._events.state("holding", why)
+            self._events.retrying("model", "NOT_FOUND", attempt, delay, why)
+            if self._clock.wait(self._abandon, delay):
+                raise Abandoned
+
+    def _send(self, encoded: Encoded, batch: Batch) -> Call:
+        rows = [encoded.rows[index] for index in batch.rows]
+        return self._model.predict(encoded.served, encoded.served.encoder.tensor(rows, batch.longest))
+
+    def _again(
+        self,
+        encoded: Encoded,
+        attempt: _Attempt,
+        waiting: deque[_Attempt],
+        rejections: dict[int, Rejection],
+        error: ServingUnavailable,
+    ) -> None:
+        """Waits for the server, then sends the batch once more, or its halves once it has too many strikes."""
+        if attempt.proven and error.status != NEVER_A_STRIKE:
+            attempt.strikes += 1
+            attempt.bad_replies |= error.status == BAD_REPLY
+        if attempt.proven:
+            # Probes pass and batches do not: an overloaded server, or a review that hangs it. Either may take minutes.
+            self._hold(error)
+        self._wait_until_alive(error, attempt.origin.failures)
+        attempt.origin.failures += 1
+        attempt.call, attempt.proven = None, True
+        if attempt.strikes < self._max_strikes:
+            waiting.appendleft(attempt)
+        elif len(attempt.batch.rows) > 1 or self._at_fault(attempt):
+            attempt.origin.failures = 0
+            self._split(encoded, attempt, waiting, rejections, self._verdict(attempt, error))
+        else:
+            # Its neighbours go first: one that is answered well is the witness that is still missing. What was held
+            # against this review until then was a server without a good word for anybody, so its count begins anew.
+            attempt.strikes, attempt.proven = 0, False
+            waiting.append(attempt)
+
+    def _at_fault(self, attempt: _Attempt) -> bool:
+        """Whether it is the review that fails, rather than a server that answers nonsense to every review. For a review
+        that was sent alone to begin with, the probe is the witness."""
+        return not attempt.bad_replies or attempt.origin.answered_well or attempt.origin.rows == 1
+
+    def _verdict(self, attempt: _Attempt, error: ServingUnavailable) -> Rejection:
+        """What to say of the review that is alone at fault."""
+        detail = (
+            f"the model server failed {attempt.strikes} times on this review alone ({error.status}: {error}), "
+            "each time right after it had answered another request"
+        )
+        reason = Reason.REJECTED_BY_MODEL if error.status == BAD_REPLY else Reason.CRASHES_MODEL
+        return Rejection(reason, detail)
+
+    def _wait_until_alive(self, error: ServingUnavailable, failures: int = 0) -> None:
+        """Backs off and probes until the server answers. `failures`: how often the batch failed before, each with a wait of
+        its own. Raises ModelGone, Abandoned."""
+        attempt = failures
+        while True:
+            attempt += 1
+            delay = self._backoff.after(attempt, self._jitter)
+            self._events.retrying("predict", error.status, attempt, delay, str(error))
+            if self._clock.wait(self._abandon, delay):
+                raise Abandoned
+            try:
+                self._model.probe()
+            except ServingUnavailable as still:
+                error = still
+                self._hold(still)
+            else:
+                return
+
+    def _hold(self, why: ServingUnavailable) -> None:
+        """Says that the model server is what keeps us, until it answers a batch again: a restart would not help."""
+        self._held = True
+        self._events.state("holding", str(why))
+
+    def _answered(self) -> None:
+        if self._held:
+            self._held = False
+            self._events.state("running")
+
+    def _split(
+        self,
+        encoded: Encoded,
+        attempt: _Attempt,
+        waiting: deque[_Attempt],
+        rejections: dict[int, Rejection],
+        verdict: Rejection,
+    ) -> None:
+        """Halves the batch, or passes the verdict on a review that is alone. A half needs one strike less: its
+        parent's strikes have shown that the fault lies in one of the two. Only for bad replies, a review that is left
+        alone needs all of them, as asking again harms nobody."""
+        if len(attempt.batch.rows) == 1:
+            rejections[attempt.batch.rows[0]] = verdict
+            return
+        for half in reversed(halve(attempt.batch, [row.tokens for row in encoded.rows])):
+            alone = attempt.bad_replies and len(half.rows) == 1
+            waiting.appendleft(
+                _Attempt(
+                    half,
+                    attempt.origin,
+                    None,
+                    strikes=0 if alone else max(attempt.strikes - 1, 0),
+                    bad_replies=attempt.bad_replies,
+                    proven=attempt.proven,
+                )
+            )

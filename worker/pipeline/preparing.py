@@ -1,0 +1,56 @@
+"""A window becomes reviews, rows and micro-batches. Pure: no clock, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from worker.errors import InvalidReview
+from worker.pipeline.batching import plan
+from worker.records import Batch, DeadLetter, Record, Review, Row, ServedModel, Window
+
+Decode = Callable[[Record], Review]
+"""Raises InvalidReview for a record that can never be answered."""
+
+
+class Decoded(msgspec.Struct, frozen=True, gc=False):
+    """A window's records, told apart: `records[i]` holds `reviews[i]`; the rest are dead letters."""
+
+    window: Window
+    records: Sequence[Record]
+    reviews: Sequence[Review]
+    dead_letters: Sequence[DeadLetter]
+
+
+class Encoded(msgspec.Struct, frozen=True, gc=False):
+    """The reviews of a window, encoded for exactly one model version: `rows[i]` is review i."""
+
+    served: ServedModel
+    rows: Sequence[Row]
+    batches: Sequence[Batch]
+
+
+def decode_window(window: Window, decode: Decode) -> Decoded:
+    """Every record of the window ends in exactly one of the two lists, in its order."""
+    records: list[Record] = []
+    reviews: list[Review] = []
+    dead_letters: list[DeadLetter] = []
+    for record in window.records:
+        try:
+            reviews.append(decode(record))
+            records.append(record)
+        except InvalidReview as invalid:
+            dead_letters.append(DeadLetter(record, invalid.reason, invalid.detail))
+    return Decoded(window, records, reviews, dead_letters)
+
+
+def encode_window(decoded: Decoded, served: ServedModel, *, max_rows: int, max_padded_tokens: int) -> Encoded:
+    """Encodes the reviews for `served` and cuts them into batches of at most `max_rows` rows and
+    `max_padded_tokens` tokens, padding included, also where the model wants every row at one length."""
+    encode = served.encoder.encode
+    rows = [encode(review.text) for review in decoded.reviews]
+    batches = plan(
+        [served.length or row.tokens for row in rows], max_rows=max_rows, max_padded_tokens=max_padded_tokens
+    )
+    return Encoded(served, rows, batches)

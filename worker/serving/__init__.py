@@ -1,0 +1,1 @@
+"""TensorFlow Serving as the worker's model: versions, signatures, calls under way."""

@@ -1,0 +1,295 @@
+"""Every setting of the worker, read once at start: flag > environment > file > default.
+
+Environment names are `INFERRY_` and the field in capitals; flags are the field with dashes; the file is TOML with the
+field names as keys, named by `--config` or `INFERRY_CONFIG`. Anything contradictory is refused before anything starts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from worker.errors import ConfigError
+from worker.run_bounds import parse_start, parse_until
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """The worker's settings. Frozen; `load` makes it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="INFERRY_",
+        frozen=True,
+        extra="forbid",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_avoid_json=True,
+    )
+
+    # Kafka
+    bootstrap: str = Field("localhost:9092", description="Kafka brokers, host:port, comma-separated.")
+    group: str = Field("inferry-worker", description="Consumer group.")
+    input_topic: str = Field("reviews", description="Topic the reviews are read from.")
+    output_topic: str = Field("review-labels", description="Topic the labelled results go to.")
+    dead_letter_topic: str = Field("reviews-dead-letter", description="Topic for records that can never be answered.")
+    create_topics: bool = Field(False, description="Create missing topics at start.")
+    create_partitions: Count = Field(3, description="Partitions of a topic created at start.")
+    create_replication: int = Field(
+        -1, ge=-1, description="Replicas of a topic created at start; -1: broker's default."
+    )
+    delivery: Literal["exactly-once", "at-least-once"] = Field(
+        "exactly-once",
+        description="exactly-once: results and offsets in one transaction. at-least-once: offsets after acknowledgements.",
+    )
+    transactional_id: str = Field(
+        "",
+        description="Unique among live workers, the same after a restart. Empty: `<group>.0`, right for a single worker.",
+    )
+    instance_id: str = Field("", description="Static group membership (group.instance.id). Empty: dynamic.")
+    start: str = Field(
+        "committed",
+        description="Where to start (`--from` says the same): committed (a partition without a committed offset starts at its "
+        "earliest record), earliest, latest, an ISO timestamp, or offsets as `0:120,1:80`.",
+    )
+    until: str = Field(
+        "", description="Stop after: end (what was there at start) or an ISO timestamp. Empty: run for ever."
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to talk to the brokers."
+    )
+    kafka_sasl_mechanism: str = Field("", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.")
+    kafka_sasl_username: str = Field("", description="SASL user.")
+    kafka_sasl_password: SecretStr = Field(SecretStr(""), description="SASL password. Never logged.")
+    kafka_ssl_cafile: str = Field("", description="PEM file of the authorities that sign the brokers' certificates.")
+    kafka_ssl_certfile: str = Field("", description="PEM file of the worker's own certificate.")
+    kafka_ssl_keyfile: str = Field("", description="PEM file of the worker's own key.")
+    kafka_request_timeout_seconds: Seconds = Field(10, description="One request to a broker.")
+    kafka_delivery_timeout_seconds: Seconds = Field(
+        12, description="One result from send to acknowledgement, retries included."
+    )
+    transaction_timeout_seconds: Seconds = Field(
+        15,
+        description="After this the broker aborts an open transaction; it bounds how long readers wait for a dead worker.",
+    )
+    session_timeout_seconds: Seconds = Field(
+        20, description="After this without a heartbeat the group gives our partitions away."
+    )
+    max_poll_interval_seconds: Seconds = Field(
+        300, description="After this without a poll the group gives our partitions away."
+    )
+
+    # The model
+    serving: str = Field("localhost:8500", description="TensorFlow Serving's gRPC address, host:port.")
+    model: str = Field("sentiment_classifier", description="Model name.")
+    signature: str = Field("serving_default", description="Signature to call.")
+    version: str = Field("newest", description="Model version: newest, a number, or a version label such as stable.")
+    shadow: str = Field(
+        "",
+        description="A second version (number or label) that scores too; its labels are not published, only compared.",
+    )
+    model_poll_seconds: Seconds = Field(2, description="How often to ask which versions are served.")
+    vocabulary: str = Field(
+        "",
+        description="Vocabulary file for a model without a `vocabulary` signature: tfds .subwords or BERT vocab.txt.",
+    )
+    input_name: str = Field("", description="Input to feed. Empty: the signature's only one.")
+    output_name: str = Field("", description="Output to read. Empty: the signature's only one.")
+    labels: str = Field(
+        "", description="Labels, comma-separated, in the order of the outputs. Empty: the model card's."
+    )
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="Score from which one output means the second label. Empty: the card's, or 0.6."
+    )
+    max_tokens: int | None = Field(
+        None, ge=1, description="Tokens after which a review is cut. Empty: the card's, or 4096."
+    )
+    padding_id: int = Field(0, description="Token id that pads a row, for a model without a card.")
+    logits: bool = Field(False, description="The outputs are logits: apply sigmoid (one output) or softmax (several).")
+    all_scores: bool = Field(False, description="Publish every class's score.")
+    serving_ca_file: str = Field(
+        "", description="PEM file of the authorities that sign the model server's certificate. Empty: no TLS."
+    )
+    serving_cert_file: str = Field("", description="PEM file of the worker's certificate for the model server.")
+    serving_key_file: str = Field("", description="PEM file of the worker's key for the model server.")
+    request_timeout_seconds: Seconds = Field(10, description="One Predict call.")
+    max_requests: Count = Field(
+        16, description="Predict calls in flight at most; fewer while the server is overloaded."
+    )
+    retry_delay_seconds: Seconds = Field(
+        0.1, description="First wait before a failed call is repeated; doubles each time."
+    )
+    max_retry_delay_seconds: Seconds = Field(5, description="Longest wait before a failed call is repeated.")
+    max_strikes: Count = Field(
+        3, description="Failures of one batch, by a server that answers others, before it is bisected."
+    )
+
+    # Windows and batches
+    window_records: Count = Field(512, description="Records in one window: one poll, one transaction.")
+    max_windows: Count = Field(4, description="Windows between poll and commit.")
+    batch_rows: Count = Field(128, description="Reviews in one Predict call at most.")
+    batch_tokens: Count = Field(
+        65_536, description="Tokens in one Predict call at most, padding included; a longer review goes alone."
+    )
+    fill_seconds: float = Field(
+        0, ge=0, description="Wait up to this long for a window to fill. 0: send what is there."
+    )
+    max_review_bytes: Count = Field(262_144, description="Longest record value that is answered.")
+    fetch_bytes: Count = Field(1_048_576, description="Bytes fetched from one partition at a time.")
+    result_format: Literal["json", "protobuf"] = Field("json", description="How results are written.")
+    audit_headers: bool = Field(
+        False,
+        description="Add headers to each result: SHA-256 of the input, worker and group generation (costs about 5 µs a review).",
+    )
+
+    # Running
+    startup_seconds: Seconds = Field(
+        60, description="At start, how long to wait for Kafka and the model server to be there."
+    )
+    drain_seconds: Seconds = Field(20, description="On SIGTERM, time to finish what is in flight.")
+    stall_seconds: Seconds = Field(
+        120, description="A partition with lag and no progress for this long turns /livez red."
+    )
+    dead_letter_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of dead letters among the last 1,000 records that stops the worker; 1: never.",
+    )
+    dead_letter_run: int = Field(500, ge=0, description="Dead letters in a row that stop the worker; 0: never.")
+    metrics_host: str = Field("0.0.0.0", description="Address of /metrics, /livez and /readyz.")  # noqa: S104  scraped from elsewhere
+    metrics_port: int = Field(
+        9464, ge=0, le=65535, description="Port of /metrics, /livez and /readyz; 0: any free one."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line written."
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto: console at a terminal, else JSON."
+    )
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels named in the settings, in the order of the outputs; empty for the card's."""
+        return tuple(label.strip() for label in self.labels.split(",") if label.strip())
+
+    @property
+    def producer_id(self) -> str:
+        """The transactional id in force."""
+        return self.transactional_id or f"{self.group}.0"
+
+    @model_validator(mode="after")
+    def _cross_check(self) -> Settings:
+        topics = [self.input_topic, self.output_topic, self.dead_letter_topic]
+        if len(set(topics)) < len(topics):
+            raise ValueError("input-topic, output-topic and dead-letter-topic must be three different topics")
+        nested = [
+            ("kafka-request-timeout-seconds", self.kafka_request_timeout_seconds),
+            ("kafka-delivery-timeout-seconds", self.kafka_delivery_timeout_seconds),
+            ("transaction-timeout-seconds", self.transaction_timeout_seconds),
+            ("session-timeout-seconds", self.session_timeout_seconds),
+            ("max-poll-interval-seconds", self.max_poll_interval_seconds),
+        ]
+        for (shorter, low), (longer, high) in itertools.pairwise(nested):
+            if not low < high:
+                raise ValueError(
+                    f"{shorter} ({low:g}) must be shorter than {longer} ({high:g}): each limit contains the one before"
+                )
+        if self.kafka_security_protocol.startswith("SASL") and not self.kafka_sasl_mechanism:
+            raise ValueError(f"kafka-security-protocol {self.kafka_security_protocol} needs kafka-sasl-mechanism")
+        if self.retry_delay_seconds > self.max_retry_delay_seconds:
+            raise ValueError("retry-delay-seconds must not be longer than max-retry-delay-seconds")
+        silent_seconds = 2 * self.request_timeout_seconds + self.retry_delay_seconds
+        if self.stall_seconds <= silent_seconds:
+            raise ValueError(
+                f"stall-seconds ({self.stall_seconds:g}) must be longer than twice request-timeout-seconds and "
+                f"retry-delay-seconds ({silent_seconds:g}): a model server that hangs is noticed after one call and one "
+                "probe, and must not turn /livez red before"
+            )
+        if self.vocabulary and not Path(self.vocabulary).is_file():
+            raise ValueError(f"the vocabulary file {self.vocabulary} does not exist")
+        parse_start(self.start)
+        parse_until(self.until)
+        if len(self.label_names) == 1:
+            raise ValueError("labels needs at least two names")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  pydantic's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """First named wins; the command line's source is put before these by `load`."""
+        config_file = os.environ.get("INFERRY_CONFIG")
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file))
+
+    def redacted(self) -> dict[str, Any]:
+        """Field names and values fit to print: secrets are shown as asterisks."""
+        return self.model_dump(mode="json")
+
+
+def load(arguments: Sequence[str]) -> Settings:
+    """Reads the settings once, from `arguments` (the command line without the program's name), environment and file.
+
+    Raises ConfigError with one line for each setting that is wrong. An unknown flag, or `--help`, ends the process as
+    argparse does (exit code 2 or 0)."""
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.startswith("INFERRY_")
+        and name != "INFERRY_CONFIG"
+        and name.removeprefix("INFERRY_").lower() not in Settings.model_fields
+    )
+    if unknown:
+        raise ConfigError(f"no such setting: {', '.join(unknown)}. `inferry-worker config` lists all there are")
+    named_file = os.environ.get("INFERRY_CONFIG")
+    if named_file and not Path(named_file).is_file():
+        raise ConfigError(f"the settings file {named_file} (INFERRY_CONFIG) does not exist")
+    arguments = [
+        "--start" + a.removeprefix("--from") if a == "--from" or a.startswith("--from=") else a for a in arguments
+    ]
+    try:
+        return CliApp.run(Settings, cli_args=arguments)
+    except ValidationError as error:
+        raise ConfigError(
+            "; ".join(_sentence(e) for e in error.errors(include_url=False, include_input=False))
+        ) from None
+    except (SettingsError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(str(error)) from None
+
+
+def _sentence(error: ErrorDetails) -> str:
+    """One line for a person from one of pydantic's errors; values are left out, they may be secret."""
+    where = ".".join(str(part) for part in error["loc"])
+    what = error["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
+
+
+def settings_table() -> str:
+    """The settings as the README's Markdown table."""
+    rows = ["| setting | default | what it is |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+        shown = "" if default in ("", None) else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+        rows.append(f"| `{name.replace('_', '-')}` | {shown} | {field.description} |")
+    return "\n".join(rows) + "\n"
