@@ -27,7 +27,7 @@ class ExitCode(IntEnum):
     FENCED = 5
     """Another live process uses this worker's transactional id."""
     OFFSETS_LOST = 6
-    """The committed offsets are gone from the topic, or the topic was deleted and made anew."""
+    """The committed offsets are gone from the topic, or the topic was deleted and recreated."""
     UNAVAILABLE = 69
     """Kafka or TensorFlow Serving could not be reached at start."""
     MODEL_MISMATCH = 76
@@ -93,7 +93,7 @@ class SourceLost(WorkerError):
 
 
 class OffsetsLost(WorkerError):
-    """Committed offsets are out of the topic's range, or the topic was made anew. Never skipped silently."""
+    """Committed offsets are out of the topic's range, or the topic was recreated. Never skipped silently."""
 
     exit_code = ExitCode.OFFSETS_LOST
 
@@ -108,7 +108,7 @@ class Fenced(WorkerError):
     exit_code = ExitCode.FENCED
 
 
-class DeadLetterBrake(WorkerError):
+class DeadLetterLimitReached(WorkerError):
     """Too many dead letters: more likely a wrong setting than bad reviews."""
 
     exit_code = ExitCode.DEAD_LETTER_BRAKE

@@ -49,11 +49,11 @@ class Source(Protocol):
         offsets cannot be read any more, Fenced when another live process took this worker's place in the group.
         An outage raises nothing: None comes back until it is over."""
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         """Stops fetching; poll() then returns None but keeps the membership alive. Idempotent, never blocks."""
 
-    def go_on(self) -> None:
-        """Fetches again after hold(). Idempotent, never blocks."""
+    def resume(self) -> None:
+        """Fetches again after pause(). Idempotent, never blocks."""
 
     def rewind(self) -> None:
         """Every assigned partition goes back to its committed offset. Blocks; idempotent."""

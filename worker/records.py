@@ -47,7 +47,7 @@ class Window(msgspec.Struct, frozen=True, gc=False):
     """In the order of each partition; never empty."""
     next_offsets: Mapping[Partition, int]
     """For each partition in the window, the offset to commit once every record is answered."""
-    claim: Any = None
+    membership: Any = None
     """What the Source knows of its right to these partitions (for Kafka the group metadata as it stood at
     the poll). Opaque here; Delivery hands it back so that a worker that lost the right is fenced."""
 

@@ -24,7 +24,7 @@ from worker.kafka.delivery import AtLeastOnce, ExactlyOnce
 from worker.kafka.source import KafkaSource, open_consumer
 from worker.observability.health import Health
 from worker.observability.telemetry import Telemetry
-from worker.pipeline.dead_letter_limit import Brake
+from worker.pipeline.dead_letter_limit import DeadLetterLimit
 from worker.pipeline.decoding import decoder
 from worker.pipeline.pipeline import Options, Pipeline
 from worker.pipeline.predicting import Predictor
@@ -68,7 +68,7 @@ class Service:
         """Checks everything, then works until stopped. Returns whether all that was polled was also delivered.
 
         Raises WorkerError: ConfigError, KafkaUnavailable, ServingUnavailable or ModelMismatch at start, and what stops
-        a running worker (DeadLetterBrake, Fenced, OffsetsLost)."""
+        a running worker (DeadLetterLimitReached, Fenced, OffsetsLost)."""
         settings = self._settings
         self._events.state("starting")
         with ExitStack() as closing:
@@ -116,15 +116,17 @@ class Service:
         model = make_model(settings, events, clock)
         closing.callback(model.close)
         closing.callback(self._stopping.set)
-        opening = aside.submit(self._until_there, ServingUnavailable, model.refresh)
-        consumer = self._until_there(
+        opening = aside.submit(self._retry_until_available, ServingUnavailable, model.refresh)
+        consumer = self._retry_until_available(
             KafkaUnavailable, lambda: open_consumer(consumer_options(settings), settings.input_topic)
         )
         closing.callback(consumer.close, autocommit=False)
-        partitions = self._until_there(KafkaUnavailable, lambda: check_topics(consumer, settings))
+        partitions = self._retry_until_available(KafkaUnavailable, lambda: check_topics(consumer, settings))
         opening.result()
         aside.shutdown()
-        self._until_there(KafkaUnavailable, lambda: apply_start(consumer, settings, parse_start(settings.start)))
+        self._retry_until_available(
+            KafkaUnavailable, lambda: apply_start(consumer, settings, parse_start(settings.start))
+        )
         source = KafkaSource(
             consumer,
             settings.input_topic,
@@ -134,7 +136,7 @@ class Service:
             events=events,
             clock=clock,
             pause=self._pause,
-            until=self._until_there(
+            until=self._retry_until_available(
                 KafkaUnavailable, lambda: until_offsets(consumer, settings, parse_until(settings.until))
             ),
         )
@@ -155,7 +157,7 @@ class Service:
             delivery,
             decode=decoder(settings.max_review_bytes),
             predictor=predictor,
-            brake=Brake(share=settings.dead_letter_share, run=settings.dead_letter_run),
+            dead_letter_limit=DeadLetterLimit(share=settings.dead_letter_share, run=settings.dead_letter_run),
             events=events,
             clock=clock,
             abandon=self._abandon,
@@ -218,7 +220,7 @@ class Service:
             raise KafkaUnavailable(f"no transactional producer could be opened within the start's {limit:g} s")
         return self._clock.wait(self._abandon, seconds)
 
-    def _until_there(self, away: type[Exception], connect: Callable[[], T]) -> T:
+    def _retry_until_available(self, away: type[Exception], connect: Callable[[], T]) -> T:
         """Tries until what may still be starting answers, or the time that all waits at start share is over; then raises
         its error."""
         attempt = 0

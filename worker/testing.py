@@ -46,7 +46,7 @@ class FakeSource:
         self._position: dict[Partition, int] = defaultdict(int)
         self._window_records = window_records
         self._bounded = bounded
-        self._held = False
+        self._paused = False
         self._lost = ""
         self.generation = 1
         self.rewinds = 0
@@ -70,7 +70,7 @@ class FakeSource:
             self._lost, why = "", self._lost
             self._reset()
             raise SourceLost(why)
-        if self._held:
+        if self._paused:
             return None
         with self._lock:
             taken: list[Record] = []
@@ -82,15 +82,15 @@ class FakeSource:
         if not taken:
             return None
         ends = {Partition(record.topic, record.partition): record.offset + 1 for record in taken}
-        return Window(taken, ends, claim=self.generation)
+        return Window(taken, ends, membership=self.generation)
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         """See ports.Source."""
-        self._held = True
+        self._paused = True
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """See ports.Source."""
-        self._held = False
+        self._paused = False
 
     def rewind(self) -> None:
         """See ports.Source."""
@@ -132,7 +132,7 @@ class FakeDelivery:
         """See ports.Delivery."""
         if self.failures:
             raise self.failures.pop(0)
-        if window.claim != self._source.generation:
+        if window.membership != self._source.generation:
             raise DeliveryFailed("fenced: the window is from an older generation")
         self.windows.append(window)
         refused = [DeadLetter(r.record, Reason.RESULT_TOO_LARGE, "", "deliver") for r in results if self.refuses(r)]

@@ -132,7 +132,7 @@ class KafkaWorld:
     def rebalance(self) -> None:
         """Another member joins and leaves: the group ends up in a later generation, and everything is ours again."""
         other = KafkaConsumer(self._topics[0], bootstrap_servers=self._bootstrap, group_id=self.settings.group)
-        self.source.hold()
+        self.source.pause()
         deadline = time.monotonic() + WAIT_SECONDS
         while other.group_metadata().generation_id < 0 and time.monotonic() < deadline:
             other.poll(200)
@@ -274,11 +274,11 @@ def test_a_delivery_tells_which_results_became_dead_letters_because_they_are_too
 def test_while_held_nothing_comes_and_afterwards_nothing_is_missing(world: World) -> None:
     world.add("a", "b")
     seen = read_all(world, 2)
-    world.source.hold()
+    world.source.pause()
     world.add("c", "d")
     for _ in range(4):
         assert world.source.poll(0.2) is None
-    world.source.go_on()
+    world.source.resume()
     assert seen + read_all(world, 2) == ["a", "b", "c", "d"]
 
 
@@ -286,7 +286,7 @@ def test_a_window_from_before_a_rebalance_cannot_be_delivered_and_comes_again(wo
     world.add("a", "b", "c")
     stale = next_window(world)
     world.rebalance()
-    world.source.go_on()
+    world.source.resume()
     fresh = next_window(world)
     assert texts(fresh)[0] == texts(stale)[0], "reading goes on at the committed offset"
     with pytest.raises(DeliveryFailed):
@@ -306,7 +306,7 @@ def test_under_exactly_once_nothing_of_a_failed_delivery_is_ever_visible(world: 
     world.add("a", "b", "c")
     stale = next_window(world)
     world.rebalance()
-    world.source.go_on()
+    world.source.resume()
     next_window(world)
     with pytest.raises(DeliveryFailed):
         world.delivery.deliver(stale, labelled(stale), [])

@@ -30,8 +30,8 @@ class LiveMetadata(ExactlyOnce):
     def deliver(
         self, window: Window, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]
     ) -> Sequence[DeadLetter]:
-        claim = self.consumer.group_metadata()
-        return super().deliver(msgspec.structs.replace(window, claim=claim), results, dead_letters)
+        membership = self.consumer.group_metadata()
+        return super().deliver(msgspec.structs.replace(window, membership=membership), results, dead_letters)
 
 
 class KeepsPositions(KafkaSource):
@@ -45,11 +45,11 @@ class KeepsPositions(KafkaSource):
             self._kept = getattr(self, "_kept", {}) | {TopicPartition(*p): at for p, at in window.next_offsets.items()}
         return window
 
-    def _in_place(self, claim: Any) -> bool:
-        member = (claim.generation_id, claim.member_id)
+    def _in_place(self, membership: Any) -> bool:
+        member = (membership.generation_id, membership.member_id)
         if self._member is None or member == self._member:
-            return super()._in_place(claim)
-        if claim.state is MemberState.STABLE:
+            return super()._in_place(membership)
+        if membership.state is MemberState.STABLE:
             self._member, self._stale = member, False
             for partition in self._consumer.assignment():  # nothing was committed where nothing was read
                 self._consumer.seek(partition, self._kept.get(partition, 0))
@@ -98,7 +98,7 @@ class BelievesCommit(ExactlyOnce):
         for out in outgoing:
             producer.send(out.topic, out.value, key=out.key, headers=out.headers, partition=out.partition)
         producer.flush(30)
-        producer.send_offsets_to_transaction(self._offsets(window), window.claim)
+        producer.send_offsets_to_transaction(self._offsets(window), window.membership)
         producer.abort_transaction()
         return []
 

@@ -178,11 +178,11 @@ def a_partition_moves(topics: Topics, hire: Hire, parts: dict[str, Any]) -> None
     first = hire("first", **parts)
     stale = [first.window(), first.window()]
     other = hire("other")
-    first.source.hold()
+    first.source.pause()
     wait_for(lambda: other.poll() or first.poll() or len(first.consumer.assignment()) == 1, WAIT_SECONDS, "the move")
     for window in stale:
         first.deliver(window)
-    first.source.go_on()
+    first.source.resume()
     first.deliver(first.window())
     other.close()
     first.work_off(topics)
@@ -200,13 +200,13 @@ def fenced_once(topics: Topics, hire: Hire, parts: dict[str, Any]) -> None:
     first = hire("first", **parts)
     stale = first.window()
     other = KafkaConsumer(topics.reviews, bootstrap_servers=topics.bootstrap, group_id=topics.group)
-    first.source.hold()
+    first.source.pause()
     wait_for(
         lambda: (other.poll(200), first.poll()) and other.group_metadata().generation_id >= 0, WAIT_SECONDS, "a join"
     )
     other.close()
     assert not first.deliver(stale)
-    first.source.go_on()
+    first.source.resume()
     first.work_off(topics)
 
 

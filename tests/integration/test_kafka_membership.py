@@ -95,7 +95,7 @@ def test_a_rejoin_that_outlasts_the_poll_that_began_it_is_taken_up_again(member:
     assert member.consumer.group_metadata().state == MemberState.REBALANCING
     again = member.next_window()
     assert again.records[0].value == first.records[0].value
-    assert again.claim.generation_id > first.claim.generation_id
+    assert again.membership.generation_id > first.membership.generation_id
 
 
 @pytest.mark.parametrize("partitions", [1, 12])

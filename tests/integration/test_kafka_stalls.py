@@ -42,7 +42,7 @@ def test_a_partition_that_a_rebalance_unpaused_stalls_no_other_one(
     read(first)
     member.source.commit(first)
     other = TopicPartition(names[0], 1 - first.records[0].partition)
-    member.source.hold()
+    member.source.pause()
     assert member.source.poll(0.2) is None  # the client parks what it has read of the first partition
     original = member.consumer.poll
 
@@ -56,7 +56,7 @@ def test_a_partition_that_a_rebalance_unpaused_stalls_no_other_one(
         for _ in range(POLLS):
             with suppress(SourceLost):
                 member.source.poll(0.2)
-    member.source.go_on()
+    member.source.resume()
     for _ in range(POLLS):
         with suppress(SourceLost):
             read(member.source.poll(0.2))

@@ -166,7 +166,7 @@ def test_a_topic_made_anew_is_read_from_its_start_where_kafka_has_dropped_the_ol
 
 
 def test_offsets_of_a_topic_that_was_made_anew_are_not_used_and_the_way_out_works(world: World) -> None:
-    """A commit that was under way when the topic was made anew: its offsets are in range, but of another topic."""
+    """A commit that was under way when the topic was recreated: its offsets are in range, but of another topic."""
     world.push(map(review_json, some_reviews(12)), partition=0)
     assert world.worker(until="end").wait() == 0
     identity = topic_identity(world)
@@ -176,7 +176,7 @@ def test_offsets_of_a_topic_that_was_made_anew_are_not_used_and_the_way_out_work
     worker = world.worker()
     assert worker.wait() == 6
     assert (
-        f"the topic {world.reviews} was deleted and made anew since offset 12 of partition 0 was committed"
+        f"the topic {world.reviews} was deleted and recreated since offset 12 of partition 0 was committed"
         in worker.log
     )
     assert "--from earliest" in worker.log
@@ -194,7 +194,7 @@ def test_a_topic_made_anew_under_a_running_worker_is_not_taken_for_the_old_one(w
     world.push(map(review_json, some_reviews(20, seed=1)), partition=0)
     assert worker.wait(WAIT_SECONDS) == 6
     # Told either by the topic's id or, if the new topic is still shorter, by an offset that is out of range.
-    assert "made anew" in worker.log
+    assert "recreated" in worker.log
     assert "--from earliest" in worker.log
     assert len(world.results()) == 12
 

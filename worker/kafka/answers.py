@@ -146,7 +146,7 @@ class AnswerWriter:
             ("inferry-source", record.result_id.encode()),
             ("inferry-input-sha256", hashlib.sha256(record.value or b"").hexdigest().encode()),
             ("inferry-worker", self._worker.encode()),
-            ("inferry-generation", str(getattr(window.claim, "generation_id", "")).encode()),
+            ("inferry-generation", str(getattr(window.membership, "generation_id", "")).encode()),
         ]
 
     def _info(self, letter: DeadLetter, cut: Collection[str]) -> DeadLetterInfo:

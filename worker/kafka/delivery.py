@@ -23,7 +23,7 @@ from worker.errors import ConfigError, DeliveryFailed, Fenced, KafkaUnavailable
 from worker.kafka.answers import AnswerWriter, Outgoing, in_order
 from worker.kafka.client import explain, is_fatal, replaced
 from worker.kafka.internals import Resends, producer_identity, throw_away
-from worker.kafka.timeouts import LimitExceeded, within
+from worker.kafka.timeouts import CallTimedOut, call_with_timeout
 from worker.ports import Events
 from worker.records import DeadLetter, Labelled, Reason, Window
 
@@ -300,7 +300,7 @@ class ExactlyOnce(_Delivery):
         try:
             producer = self._ready_producer()
             too_large = self._transaction(producer, window, outgoing)
-        except (kafka_errors.KafkaError, LimitExceeded, OSError) as error:
+        except (kafka_errors.KafkaError, CallTimedOut, OSError) as error:
             self._count_fences(error, window)
             self._settle_and_give_up(error)
         self._fenced = 0
@@ -316,9 +316,11 @@ class ExactlyOnce(_Delivery):
             return self._too_large(outgoing, suspects)
         offsets = self._offsets(window)
         began = time.monotonic()
-        within(self._transaction_seconds, lambda: producer.send_offsets_to_transaction(offsets, window.claim))
+        call_with_timeout(
+            self._transaction_seconds, lambda: producer.send_offsets_to_transaction(offsets, window.membership)
+        )
         sent = time.monotonic()
-        within(self._transaction_seconds, producer.commit_transaction)
+        call_with_timeout(self._transaction_seconds, producer.commit_transaction)
         slowest_seconds = max(sent - began, time.monotonic() - sent)
         if producer_identity(producer) != identity:
             # The client recovered from an error by itself: the broker aborted the transaction, yet commit "succeeded".
@@ -340,13 +342,13 @@ class ExactlyOnce(_Delivery):
         return bool(refused)
 
     def _abort(self, producer: KafkaProducer) -> None:
-        within(self._transaction_seconds, producer.abort_transaction)
+        call_with_timeout(self._transaction_seconds, producer.abort_transaction)
         self._discard()
 
     def _count_fences(self, error: BaseException, window: Window) -> None:
         if isinstance(error, kafka_errors.FencedInstanceIdError):
             self._discard()
-            raise replaced(window.claim.group_instance_id) from error
+            raise replaced(window.membership.group_instance_id) from error
         self._fenced = self._fenced + 1 if isinstance(error, FENCED) else 0
         if self._fenced >= FENCED_LIMIT:
             self._discard()

@@ -14,7 +14,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.producer.transaction_manager import EndTxnHandler, TxnOffsetCommitHandler
 from kafka.structs import OffsetAndMetadata
 
-from worker.kafka.timeouts import within
+from worker.kafka.timeouts import call_with_timeout
 
 CLOSE_SECONDS = 2.0
 
@@ -24,7 +24,7 @@ CLOSE_SECONDS = 2.0
 
 def topic_id(consumer: KafkaConsumer, topic: str) -> str:
     """The topic's id (KIP-516) as far as the client's metadata knows it, else an empty string: a topic that was deleted
-    and made anew has the same name but another id."""
+    and recreated has the same name but another id."""
     # The consumer has no public call for it, and the admin client would cost every start a second connection.
     found = consumer._cluster.topic_id(topic)
     return str(found) if found and found.int else ""
@@ -98,7 +98,7 @@ def throw_away(producer: KafkaProducer) -> None:
     producer._sender.force_close()
     # Only its resources matter now; whatever it still says is about records we will send again.
     with suppress(Exception):
-        within(CLOSE_SECONDS, lambda: producer.close(timeout=0))
+        call_with_timeout(CLOSE_SECONDS, lambda: producer.close(timeout=0))
 
 
 class Resends:

@@ -12,7 +12,7 @@ from worker.ports import Clock
 from worker.records import Partition
 
 LAG_SECONDS = 1.0
-"""How often the lag is worked out anew."""
+"""How often the lag is worked out again."""
 ASK_MS = 1_000
 """How long the brokers may take to tell where a partition ends."""
 
@@ -27,7 +27,7 @@ class KafkaLag:
         self._at = float("-inf")
 
     def reset(self) -> None:
-        """The positions have changed: work it out anew next time."""
+        """The positions have changed: work it out again next time."""
         self._at = float("-inf")
 
     def of(self, partitions: Collection[TopicPartition], *, fetching: bool, ask: bool) -> Mapping[Partition, int]:

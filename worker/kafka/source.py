@@ -75,7 +75,7 @@ class KafkaSource:
         """Whether positions must be set to the committed offsets before any record may be handed out."""
         self._placed: frozenset[TopicPartition] = frozenset()
         """The partitions that were set to their committed offsets, and have been read from there since."""
-        self._held = False
+        self._paused = False
         self._lag = KafkaLag(consumer, clock)
         self._answered_at = clock.monotonic()
         """When Kafka was last known to be there."""
@@ -84,31 +84,31 @@ class KafkaSource:
 
     def poll(self, timeout_seconds: float) -> Window | None:
         """See ports.Source."""
-        if self._held:
+        if self._paused:
             self._pause_assigned()
         polled = self._polled(timeout_seconds)
         self._watch_brokers(answered=polled is not None)
         if polled is None:
             return None
-        claim = self._consumer.group_metadata()
-        if claim.state == MemberState.REBALANCING:
+        membership = self._consumer.group_metadata()
+        if membership.state == MemberState.REBALANCING:
             if polled:
                 self._lose("the group began to rebalance while a window was filled")
             return None
-        if not self._in_place(claim):
+        if not self._in_place(membership):
             return None
-        if self._held and polled:
+        if self._paused and polled:
             # Only a partition assigned during this very poll can bring anything: it is read again later.
-            self._lose("records came although they were held back")
-        return self._window(polled, claim)
+            self._lose("records came although they were paused")
+        return self._window(polled, membership)
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         """See ports.Source."""
-        self._held = True
+        self._paused = True
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """See ports.Source."""
-        self._held = False
+        self._paused = False
         # Asked of the client each time: through some rejoins it keeps a partition's pause, through others it does not.
         paused = self._consumer.paused()
         if paused:
@@ -121,7 +121,7 @@ class KafkaSource:
 
     def lag(self) -> Mapping[Partition, int]:
         """See ports.Source."""
-        return self._lag.of(self._placed, fetching=not self._held, ask=not self._rebalancing())
+        return self._lag.of(self._placed, fetching=not self._paused, ask=not self._rebalancing())
 
     def finished(self) -> bool:
         """See ports.Source."""
@@ -142,17 +142,20 @@ class KafkaSource:
         Raises DeliveryFailed when the group has moved on or the commit did not go through, Fenced when another process
         took our place in the group."""
         metadata = self._consumer.group_metadata()
-        if (metadata.generation_id, metadata.member_id) != (window.claim.generation_id, window.claim.member_id):
+        if (metadata.generation_id, metadata.member_id) != (
+            window.membership.generation_id,
+            window.membership.member_id,
+        ):
             raise DeliveryFailed("the group moved on to another generation before the commit")
         try:
             self._consumer.commit(self.offsets(window), timeout_ms=self._timeout_ms)
         except kafka_errors.FencedInstanceIdError as error:
-            raise replaced(window.claim.group_instance_id) from error
+            raise replaced(window.membership.group_instance_id) from error
         except kafka_errors.KafkaError as error:
             raise DeliveryFailed(f"committing offsets: {explain(error)}") from error
 
     def offsets(self, window: Window) -> dict[TopicPartition, OffsetAndMetadata]:
-        """A window's offsets in the client's terms, each naming the topic's id so that a topic made anew is noticed."""
+        """A window's offsets in the client's terms, each naming the topic's id so that a recreated topic is noticed."""
         return {
             TopicPartition(*partition): OffsetAndMetadata(offset, self._topic_id, -1)
             for partition, offset in window.next_offsets.items()
@@ -160,12 +163,12 @@ class KafkaSource:
 
     # --- membership and positions --------------------------------------------------------------------------------
 
-    def _in_place(self, claim: Any) -> bool:
+    def _in_place(self, membership: Any) -> bool:
         """Whether we are a member with every position where it belongs, so that what was polled counts.
 
         Raises SourceLost once for every generation that ends."""
-        joined = claim.generation_id >= 0 and bool(claim.member_id)
-        member = (claim.generation_id, claim.member_id) if joined else None
+        joined = membership.generation_id >= 0 and bool(membership.member_id)
+        member = (membership.generation_id, membership.member_id) if joined else None
         if member != self._member:
             was, self._member, self._stale = self._member, member, True
             self._placed = frozenset()
@@ -192,7 +195,7 @@ class KafkaSource:
         now = topic_id(self._consumer, self._topic)
         if self._topic_id and now and now != self._topic_id:
             raise OffsetsLost(
-                f"the topic {self._topic} was deleted and made anew while it was read. To read the new topic from its "
+                f"the topic {self._topic} was deleted and recreated while it was read. To read the new topic from its "
                 "start, stop all workers and start one with --from earliest"
             )
 
@@ -216,7 +219,7 @@ class KafkaSource:
         for partition, at in committed.items():
             if at.metadata and self._topic_id and at.metadata != self._topic_id:
                 raise OffsetsLost(
-                    f"the topic {self._topic} was deleted and made anew since offset {at.offset} of partition "
+                    f"the topic {self._topic} was deleted and recreated since offset {at.offset} of partition "
                     f"{partition.partition} was committed. To read the new topic from its start, stop all workers and "
                     "start one with --from earliest"
                 )
@@ -229,7 +232,7 @@ class KafkaSource:
     def _out_of_range(self, error: BaseException) -> str:
         return (
             f"the committed offsets are not in the topic {self._topic} any more ({explain(error)}): records were deleted "
-            "before they were read, or the topic was made anew. To go on, stop all workers and start one with --from "
+            "before they were read, or the topic was recreated. To go on, stop all workers and start one with --from "
             "earliest, latest, a timestamp or offsets"
         )
 
@@ -315,7 +318,7 @@ class KafkaSource:
             for partition, records in more.items():
                 polled.setdefault(partition, []).extend(records)
 
-    def _window(self, polled: Mapping[TopicPartition, list[Any]], claim: Any) -> Window | None:
+    def _window(self, polled: Mapping[TopicPartition, list[Any]], membership: Any) -> Window | None:
         records: list[Record] = []
         ends: dict[Partition, int] = {}
         for partition, found in polled.items():
@@ -329,7 +332,7 @@ class KafkaSource:
             ]
             if len(records) > before:
                 ends[Partition(name, number)] = records[-1].offset + 1
-        return Window(records, ends, claim) if records else None
+        return Window(records, ends, membership) if records else None
 
     def _end(self, partition: int) -> float:
         return float("inf") if self._until is None else self._until.get(partition, 0)

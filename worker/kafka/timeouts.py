@@ -9,12 +9,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class LimitExceeded(Exception):
+class CallTimedOut(Exception):
     """The call did not return in time; it goes on in a thread of its own, and its outcome is unknown."""
 
 
-def within(seconds: float, call: Callable[[], T]) -> T:
-    """Runs `call` and returns what it returns, or raises what it raises; LimitExceeded after `seconds`.
+def call_with_timeout(seconds: float, call: Callable[[], T]) -> T:
+    """Runs `call` and returns what it returns, or raises what it raises; CallTimedOut after `seconds`.
 
     kafka-python waits without a limit for commit, abort and send-offsets, whatever max_block_ms says. A thread for each
     such call costs about 60 µs, a window of hundreds of records pays it twice."""
@@ -35,4 +35,4 @@ def within(seconds: float, call: Callable[[], T]) -> T:
         return returned[0]
     if raised:
         raise raised[0]
-    raise LimitExceeded(f"no answer within {seconds:g} s")
+    raise CallTimedOut(f"no answer within {seconds:g} s")

@@ -24,7 +24,7 @@ class Progress:
         self._lock = Lock()
 
     def running(self, *, now: bool) -> None:
-        """Whether progress may be expected. Counting starts anew when it may again."""
+        """Whether progress may be expected. Counting starts again when it may again."""
         with self._lock:
             if now and not self._running:
                 self._restart(self._waiting_since)

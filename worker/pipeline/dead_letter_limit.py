@@ -1,10 +1,10 @@
-"""The dead-letter brake: stops a worker that would empty its topic into the dead letters."""
+"""The dead-letter limit: stops a worker that would empty its topic into the dead letters."""
 
 from __future__ import annotations
 
 from collections import deque
 
-from worker.errors import DeadLetterBrake
+from worker.errors import DeadLetterLimitReached
 
 MEMORY = 1000
 """Records the share is taken over."""
@@ -12,7 +12,7 @@ LEAST = 200
 """Records seen before the share counts: a handful of bad records at the start is no trend."""
 
 
-class Brake:
+class DeadLetterLimit:
     """Counts answers in the order of delivery. `share` 1 and `run` 0 switch it off.
 
     A window is checked before its delivery and counted after it, so that one whose delivery fails, and which is read
@@ -29,10 +29,10 @@ class Brake:
     def check(self, results: int, dead_letters: int) -> None:
         """Looks at one window about to be delivered, and counts nothing.
 
-        Raises DeadLetterBrake when it holds one dead letter too many; the window must then not be delivered."""
+        Raises DeadLetterLimitReached when it holds one dead letter too many; the window must then not be delivered."""
         in_a_row = self._in_a_row_with(results, dead_letters)
         if self._run and in_a_row > self._run:
-            raise DeadLetterBrake(
+            raise DeadLetterLimitReached(
                 f"the last {in_a_row} records were all dead letters (the limit is {self._run} in a row). Look at "
                 "them with `inferry-producer dead-letters list`; if they are right, raise dead-letter-run or make it 0"
             )
@@ -43,7 +43,7 @@ class Brake:
             answers -= past_answers
             bad -= past_bad
         if answers >= LEAST and bad / answers > self._share:
-            raise DeadLetterBrake(
+            raise DeadLetterLimitReached(
                 f"{bad} of the last {answers} records were dead letters (the limit is a share of "
                 f"{self._share:g}). Look at them with `inferry-producer dead-letters list`; if they are right, raise "
                 "dead-letter-share or set it to 1"

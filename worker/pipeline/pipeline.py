@@ -19,7 +19,7 @@ from threading import Condition, Event, Thread
 import msgspec
 
 from worker.errors import DeliveryFailed, ModelGone, ServingUnavailable, SourceLost
-from worker.pipeline.dead_letter_limit import Brake
+from worker.pipeline.dead_letter_limit import DeadLetterLimit
 from worker.pipeline.labelling import label, probabilities
 from worker.pipeline.predicting import Abandoned, Predictions, Predictor
 from worker.pipeline.preparing import Decode, Decoded, Encoded, decode_window, encode_window
@@ -30,8 +30,8 @@ from worker.records import DeadLetter, Labelled, ServedModel, Window
 POLL_SECONDS = 0.5
 """How long a poll waits for records, and so how soon the reader sees that it should stop."""
 FULL_SECONDS = 0.5
-"""How long the reader waits for a free window slot before it polls with its partitions held, to stay in the group."""
-HELD_SECONDS = 0.1
+"""How long the reader waits for a free window slot before it polls with its partitions paused, to stay in the group."""
+PAUSED_SECONDS = 0.1
 """How long each of those polls takes, and so how soon after a slot is free reading goes on."""
 
 BUSY_SHARE = 0.25
@@ -76,7 +76,7 @@ class Pipeline:
         *,
         decode: Decode,
         predictor: Predictor,
-        brake: Brake,
+        dead_letter_limit: DeadLetterLimit,
         events: Events,
         clock: Clock,
         abandon: Event,
@@ -88,7 +88,7 @@ class Pipeline:
         self._delivery = delivery
         self._decode = decode
         self._predictor = predictor
-        self._brake = brake
+        self._dead_letter_limit = dead_letter_limit
         self._events = events
         self._clock = clock
         self._options = options
@@ -153,11 +153,11 @@ class Pipeline:
         if served is None or not self._wait_for_slot():
             # Held, not idle: polling keeps us in the group and lets us see a rebalance.
             self._holding = True
-            self._source.hold()
-            self._poll(HELD_SECONDS)
+            self._source.pause()
+            self._poll(PAUSED_SECONDS)
             return
         self._holding = False
-        self._source.go_on()
+        self._source.resume()
         window = self._poll(POLL_SECONDS)
         if window is not None:
             self._busy = len(window.records) >= self._options.window_records * BUSY_SHARE
@@ -273,7 +273,7 @@ class Pipeline:
             results, dead_letters = self._answers(window.decoded, encoded, predictions)
             if window.epoch != self._epoch:
                 return
-            self._brake.check(len(results), len(dead_letters))
+            self._dead_letter_limit.check(len(results), len(dead_letters))
             self._deliver(window.decoded.window, results, dead_letters)
             if self._shadow is not None:
                 self._shadow.offer(window.decoded, results)
@@ -281,7 +281,7 @@ class Pipeline:
             self._drop_all(str(failed), rewind=True)
 
     def _predict(self, window: InFlight) -> tuple[Encoded, Predictions]:
-        """The window's predictions; encoded anew for another version as often as its version goes away."""
+        """The window's predictions; encoded again for another version as often as its version goes away."""
         encoded, calls = window.encoded, window.calls
         for times in count(1):
             try:
@@ -322,7 +322,7 @@ class Pipeline:
             [(now_ms - record.timestamp_ms) / 1000 for record in window.records],
             window.next_offsets.keys(),
         )
-        self._brake.count(len(results), len(dead_letters))
+        self._dead_letter_limit.count(len(results), len(dead_letters))
 
     # --- both ----------------------------------------------------------------------------------------------------
 

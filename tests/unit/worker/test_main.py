@@ -12,7 +12,7 @@ from worker import service
 from worker.__main__ import main
 from worker.errors import (
     ConfigError,
-    DeadLetterBrake,
+    DeadLetterLimitReached,
     ExitCode,
     Fenced,
     KafkaUnavailable,
@@ -77,7 +77,7 @@ def test_run_is_the_default(words: list[str]) -> None:
         (KafkaUnavailable("not there"), 69),
         (ServingUnavailable("not there"), 69),
         (ModelMismatch("does not fit"), 76),
-        (DeadLetterBrake("too many"), 4),
+        (DeadLetterLimitReached("too many"), 4),
         (Fenced("another process"), 5),
         (OffsetsLost("out of range"), 6),
         (WorkerError("a bug"), 1),

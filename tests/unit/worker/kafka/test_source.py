@@ -171,7 +171,7 @@ def test_records_that_come_while_held_drop_all_that_is_in_flight_since_they_are_
     consumer: ScriptedConsumer, clock: ManualClock
 ) -> None:
     source = a_source(consumer, clock)
-    source.hold()
+    source.pause()
     consumer.script = [lambda: [0]]
     with pytest.raises(SourceLost):
         source.poll(0.0)
@@ -197,7 +197,7 @@ def test_the_lag_is_asked_for_while_nothing_is_fetched_but_not_in_a_rebalance(
     source = a_source(consumer, clock)
     assert list(source.lag().values()) == [20 - 17]
     assert consumer.asked == 0
-    source.hold()
+    source.pause()
     clock.advance(LAG_SECONDS)
     assert list(source.lag().values()) == [117 - 17]
     consumer.state = MemberState.REBALANCING

@@ -8,12 +8,12 @@ from threading import Event, Thread
 import pytest
 
 from worker.kafka import timeouts as limits
-from worker.kafka.timeouts import LimitExceeded, within
+from worker.kafka.timeouts import CallTimedOut, call_with_timeout
 
 
 def test_what_the_call_returns_is_returned() -> None:
-    assert within(30, lambda: 7) == 7
-    assert within(30, lambda: None) is None
+    assert call_with_timeout(30, lambda: 7) == 7
+    assert call_with_timeout(30, lambda: None) is None
 
 
 def test_what_the_call_raises_is_raised() -> None:
@@ -21,7 +21,7 @@ def test_what_the_call_raises_is_raised() -> None:
         raise OSError("no route")
 
     with pytest.raises(OSError, match="no route"):
-        within(30, fail)
+        call_with_timeout(30, fail)
 
 
 def test_a_call_that_goes_on_is_given_up() -> None:
@@ -31,8 +31,8 @@ def test_a_call_that_goes_on_is_given_up() -> None:
         end.wait()
         ended.set()
 
-    with pytest.raises(LimitExceeded, match=r"no answer within 0\.05 s"):
-        within(0.05, go_on)
+    with pytest.raises(CallTimedOut, match=r"no answer within 0\.05 s"):
+        call_with_timeout(0.05, go_on)
     end.set()
     assert ended.wait(30), "it goes on in its own thread"
 
@@ -42,7 +42,7 @@ def test_not_even_a_keyboard_interrupt_is_lost() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        within(30, interrupted)
+        call_with_timeout(30, interrupted)
 
 
 def test_a_call_that_fails_just_after_its_time_is_given_up_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,5 +65,5 @@ def test_a_call_that_fails_just_after_its_time_is_given_up_like_any_other(monkey
         raise OSError("no route")
 
     monkeypatch.setattr(limits, "Thread", Late)
-    with pytest.raises(LimitExceeded):
-        within(0.05, fail)
+    with pytest.raises(CallTimedOut):
+        call_with_timeout(0.05, fail)

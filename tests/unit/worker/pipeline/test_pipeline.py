@@ -10,7 +10,7 @@ import pytest
 
 from worker.backoff import Backoff
 from worker.errors import (
-    DeadLetterBrake,
+    DeadLetterLimitReached,
     DeliveryFailed,
     InvalidReview,
     ModelGone,
@@ -18,7 +18,7 @@ from worker.errors import (
     ServingUnavailable,
     WorkerError,
 )
-from worker.pipeline.dead_letter_limit import Brake
+from worker.pipeline.dead_letter_limit import DeadLetterLimit
 from worker.pipeline.pipeline import Options, Pipeline
 from worker.pipeline.predicting import Predictor
 from worker.records import Reason, Record, Review, Window
@@ -38,7 +38,9 @@ def decode(record: Record) -> Review:
 class Bench:
     """A pipeline over fakes."""
 
-    def __init__(self, records: Sequence[Record], *, brake: Brake | None = None, window_records: int = 10) -> None:
+    def __init__(
+        self, records: Sequence[Record], *, limit: DeadLetterLimit | None = None, window_records: int = 10
+    ) -> None:
         self.source = FakeSource(records, window_records=window_records)
         self.delivery = FakeDelivery(self.source)
         self.model = FakeModel()
@@ -54,7 +56,7 @@ class Bench:
             self.delivery,
             decode=decode,
             predictor=predictor,
-            brake=brake or Brake(share=1.0, run=0),
+            dead_letter_limit=limit or DeadLetterLimit(share=1.0, run=0),
             events=self.events,
             clock=self.clock,
             abandon=self.abandon,
@@ -207,14 +209,14 @@ def test_a_version_that_comes_while_a_poll_waits_scores_what_the_poll_brings() -
 
 
 def test_too_many_dead_letters_stop_the_worker_before_the_topic_is_emptied() -> None:
-    bench = Bench([record(offset, "BAD") for offset in range(500)], brake=Brake(share=1.0, run=50))
-    with pytest.raises(DeadLetterBrake, match="in a row"):
+    bench = Bench([record(offset, "BAD") for offset in range(500)], limit=DeadLetterLimit(share=1.0, run=50))
+    with pytest.raises(DeadLetterLimitReached, match="in a row"):
         bench.pipeline.run()
     assert len(bench.delivery.dead_letters) <= 50
 
 
 def test_a_window_whose_delivery_fails_counts_once_for_the_brake() -> None:
-    bench = Bench([record(offset, "BAD") for offset in range(20)], brake=Brake(share=1.0, run=25))
+    bench = Bench([record(offset, "BAD") for offset in range(20)], limit=DeadLetterLimit(share=1.0, run=25))
     bench.delivery.failures = [DeliveryFailed(str(n)) for n in range(3)]
     assert bench.pipeline.run()
     bench.assert_each_once(20)
@@ -227,9 +229,9 @@ def test_results_that_the_topic_does_not_take_count_as_dead_letters_and_for_the_
     [(_, labels, reasons, _, _)] = bench.events.named("delivered")
     assert (labels, reasons) == ({"positive": 8}, {"result-too-large": 2})
 
-    bench = Bench([record(offset) for offset in range(1_000)], brake=Brake(share=1.0, run=20))
+    bench = Bench([record(offset) for offset in range(1_000)], limit=DeadLetterLimit(share=1.0, run=20))
     bench.delivery.refuses = lambda _result: True
-    with pytest.raises(DeadLetterBrake):
+    with pytest.raises(DeadLetterLimitReached):
         bench.pipeline.run()
     assert len(bench.delivery.dead_letters) < 100
 
