@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
 from worker.errors import ExitCode, WorkerError
 from worker.memory import collect_less_often, return_freed_memory
 from worker.observability.logs import configure
 from worker.settings import Settings, load
+from worker.signals import on_stop_signals
 
 COMMANDS = ("run", "config")
 HELP = """usage: inferry-worker [run | config] [--SETTING VALUE ...]
@@ -57,15 +56,7 @@ def _run(settings: Settings) -> int:
     collect_less_often()
 
     service = Service(settings)
-    signals = 0
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        nonlocal signals
-        signals += 1
-        service.stop(hard=signals > 1)
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    on_stop_signals(service.stop)
     return ExitCode.OK if service.run() else ExitCode.STOPPED_HARD
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from threading import Event
-from typing import TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -24,20 +22,15 @@ from worker.kafka.delivery import AtLeastOnce, ExactlyOnce
 from worker.kafka.source import KafkaSource, open_consumer
 from worker.observability.health import Health
 from worker.observability.telemetry import Telemetry
-from worker.pipeline.dead_letter_limit import DeadLetterLimit
+from worker.pipeline import Options, Pipeline, assemble
 from worker.pipeline.decoding import decoder
-from worker.pipeline.pipeline import Options, Pipeline
-from worker.pipeline.predicting import Predictor
 from worker.pipeline.shadow import Shadow
 from worker.ports import Clock, Events
 from worker.run_bounds import parse_start, parse_until
 from worker.serving.opening import make_model, open_shadow
 from worker.settings import Settings
-
-RETRY_SECONDS = 0.5
-"""Wait between attempts to reach what is not there yet at start."""
-
-T = TypeVar("T")
+from worker.startup import Startup
+from worker.state import Phase, WorkerState
 
 
 class Service:
@@ -49,15 +42,17 @@ class Service:
         self._registry = CollectorRegistry()
         self.telemetry = Telemetry(self._registry, self._clock)
         self._events: Events = self.telemetry
-        self._abandon = Event()
+        self._state = WorkerState(self._events.state)
         self._stopping = Event()
-        self._start_deadline = 0.0
-        """On the clock, for all waits at start together; set when they begin."""
+        self._abandon = Event()
+        """Set once nothing in flight is worth waiting for any more."""
+        self._startup = Startup(settings.startup_seconds, self._stopping, self._events, self._clock)
         self._pipeline: Pipeline | None = None
         self._log = structlog.get_logger("worker")
 
     def stop(self, *, hard: bool = False) -> None:
-        """Ends `run`: softly, finishing what is in flight, or hard. Safe in a signal handler."""
+        """Ends `run`: softly, finishing what is in flight, or hard, giving it up. Never blocks; for any thread, but for no
+        signal handler, since it takes locks."""
         self._stopping.set()
         if hard or self._pipeline is None:  # before the pipeline is there, nothing is in flight that could be finished
             self._abandon.set()
@@ -70,18 +65,8 @@ class Service:
         Raises WorkerError: ConfigError, KafkaUnavailable, ServingUnavailable or ModelMismatch at start, and what stops
         a running worker (DeadLetterLimitReached, Fenced, OffsetsLost)."""
         settings = self._settings
-        self._events.state("starting")
         with ExitStack() as closing:
-            health = Health(
-                settings.metrics_host,
-                settings.metrics_port,
-                self._registry,
-                live=partial(self.telemetry.stalled, settings.stall_seconds),
-                ready=self.telemetry.unready,
-            )
-            port = health.start()
-            closing.callback(health.close)
-            self._log.info("metrics and health", url=f"http://{settings.metrics_host}:{port}/metrics")
+            self._open_port(closing)
             try:
                 self._pipeline = self._assemble(closing)
             except WorkerError:
@@ -91,85 +76,78 @@ class Service:
             if self._pipeline is None or self._stopping.is_set():
                 return True
             began = self._clock.monotonic()
-            finished = self._pipeline.run()
+            outcome = self._pipeline.run()
             seconds = self._clock.monotonic() - began
-        self._events.state("stopped")
+        self._state.enter(Phase.STOPPED)
         if settings.until:
-            self._log.info(
-                "summary", complete=self._pipeline.complete, seconds=round(seconds, 1), **self.telemetry.summary()
-            )
-        return finished
+            self._log.info("summary", complete=outcome.complete, seconds=round(seconds, 1), **self.telemetry.summary())
+        return outcome.drained
+
+    def _open_port(self, closing: ExitStack) -> None:
+        settings = self._settings
+        health = Health(
+            settings.metrics_host,
+            settings.metrics_port,
+            self._registry,
+            live=partial(self.telemetry.stalled, settings.stall_seconds),
+            ready=self.telemetry.unready,
+        )
+        port = health.start()
+        closing.callback(health.close)
+        self._log.info("metrics and health", url=f"http://{settings.metrics_host}:{port}/metrics")
 
     def _assemble(self, closing: ExitStack) -> Pipeline:
         """Connects to both servers at once, checks that all fits, and only then builds the loop.
 
-        The order in which `closing` undoes it: the delivery first, so that nothing more is published; then the source,
-        which leaves the group and hands the partitions on; then the model, since the others may wait for its answers; the
-        shadow last, since nobody waits for it."""
+        The order in which `closing` undoes it is the order in which a worker stops:
+
+        1. the delivery: nothing more is published;
+        2. the source: it leaves the group, and others get its partitions at once;
+        3. the wait for the model server, where the start failed while it lasted;
+        4. the model: the calls under way end, nobody waits for their answers any more;
+        5. the shadow: nothing waits for it;
+        6. the port (see `run`): probes are answered to the very end."""
         settings, events, clock = self._settings, self._events, self._clock
         shadow = self._shadow()
         if shadow is not None:
             closing.callback(shadow.close)
-        self._start_deadline = clock.monotonic() + settings.startup_seconds
-        # When Kafka's side fails, the wait for the model server ends with it: told to stop, then closed, then joined.
+        # Told to stop, then closed, then joined: so the wait for the model server ends when Kafka's side fails.
         aside = closing.enter_context(ThreadPoolExecutor(1, "model"))
         model = make_model(settings, events, clock)
         closing.callback(model.close)
         closing.callback(self._stopping.set)
-        opening = aside.submit(self._retry_until_available, ServingUnavailable, model.refresh)
-        consumer = self._retry_until_available(
-            KafkaUnavailable, lambda: open_consumer(consumer_options(settings), settings.input_topic)
-        )
+        opening = aside.submit(self._startup.retry_until_available, ServingUnavailable, model.refresh)
+        retry = partial(self._startup.retry_until_available, KafkaUnavailable)
+        consumer = retry(lambda: open_consumer(consumer_options(settings), settings.input_topic))
         closing.callback(consumer.close, autocommit=False)
-        partitions = self._retry_until_available(KafkaUnavailable, lambda: check_topics(consumer, settings))
+        partitions = retry(lambda: check_topics(consumer, settings))
         opening.result()
         aside.shutdown()
-        self._retry_until_available(
-            KafkaUnavailable, lambda: apply_start(consumer, settings, parse_start(settings.start))
-        )
+        retry(lambda: apply_start(consumer, settings, parse_start(settings.start)))
         source = KafkaSource(
             consumer,
             settings.input_topic,
             window_records=settings.window_records,
             request_timeout_seconds=settings.kafka_request_timeout_seconds,
             fill_seconds=settings.fill_seconds,
+            state=self._state,
             events=events,
             clock=clock,
-            pause=self._pause,
-            until=self._retry_until_available(
-                KafkaUnavailable, lambda: until_offsets(consumer, settings, parse_until(settings.until))
-            ),
+            pause=self._wait,
+            until=retry(lambda: until_offsets(consumer, settings, parse_until(settings.until))),
         )
         closing.callback(source.close)
         delivery = self._delivery(source, partitions)
         closing.callback(delivery.close)
-        predictor = Predictor(
-            model,
-            events,
-            clock,
-            self._abandon,
-            backoff=Backoff(settings.retry_delay_seconds, settings.max_retry_delay_seconds),
-            max_strikes=settings.max_strikes,
-        )
-        return Pipeline(
+        return assemble(
             source,
             model,
             delivery,
-            decode=decoder(settings.max_review_bytes),
-            predictor=predictor,
-            dead_letter_limit=DeadLetterLimit(share=settings.dead_letter_share, run=settings.dead_letter_run),
+            pipeline_options(settings),
+            state=self._state,
             events=events,
             clock=clock,
             abandon=self._abandon,
-            options=Options(
-                max_windows=settings.max_windows,
-                window_records=settings.window_records,
-                max_rows=settings.batch_rows,
-                max_padded_tokens=settings.batch_tokens,
-                drain_seconds=settings.drain_seconds,
-                logits=settings.logits,
-                all_scores=settings.all_scores,
-            ),
             shadow=shadow,
         )
 
@@ -199,7 +177,7 @@ class Service:
         )
         options = producer_options(settings)
         if settings.delivery == "at-least-once":
-            return AtLeastOnce(options, writer, source.commit, events=self._events, pause=self._pause)
+            return AtLeastOnce(options, writer, source.commit, events=self._events, pause=self._wait)
         delivery = ExactlyOnce(
             options,
             writer,
@@ -207,29 +185,34 @@ class Service:
             transactional_id=settings.producer_id,
             transaction_timeout_seconds=settings.transaction_timeout_seconds,
             events=self._events,
-            pause=self._pause,
+            pause=self._wait,
         )
         delivery.settle()
         return delivery
 
-    def _pause(self, seconds: float) -> bool:
+    def _wait(self, seconds: float) -> bool:
         """Waits before Kafka is asked again; whether to give up instead. Raises KafkaUnavailable when it is still the start
         that waits, for an earlier worker's transaction to be settled, and its time is over."""
-        if self._pipeline is None and self._clock.monotonic() > self._start_deadline:
-            limit = self._settings.startup_seconds
-            raise KafkaUnavailable(f"no transactional producer could be opened within the start's {limit:g} s")
+        if self._pipeline is None and self._startup.over():
+            raise KafkaUnavailable(
+                f"no transactional producer could be opened within the start's {self._startup.seconds:g} s"
+            )
         return self._clock.wait(self._abandon, seconds)
 
-    def _retry_until_available(self, away: type[Exception], connect: Callable[[], T]) -> T:
-        """Tries until what may still be starting answers, or the time that all waits at start share is over; then raises
-        its error."""
-        attempt = 0
-        while True:
-            try:
-                return connect()
-            except away as error:
-                attempt += 1
-                if self._clock.monotonic() > self._start_deadline or self._stopping.is_set():
-                    raise
-                self._events.retrying("start", type(error).__name__, attempt, RETRY_SECONDS, str(error))
-                self._clock.wait(self._stopping, RETRY_SECONDS)
+
+def pipeline_options(settings: Settings) -> Options:
+    """What the settings say of the pipeline."""
+    return Options(
+        decode=decoder(settings.max_review_bytes),
+        window_records=settings.window_records,
+        max_windows=settings.max_windows,
+        max_rows=settings.batch_rows,
+        max_padded_tokens=settings.batch_tokens,
+        backoff=Backoff(settings.retry_delay_seconds, settings.max_retry_delay_seconds),
+        max_strikes=settings.max_strikes,
+        dead_letter_share=settings.dead_letter_share,
+        dead_letter_run=settings.dead_letter_run,
+        drain_seconds=settings.drain_seconds,
+        logits=settings.logits,
+        all_scores=settings.all_scores,
+    )

@@ -9,6 +9,7 @@ from typing import Any
 
 from worker.errors import BAD_REPLY, DeliveryFailed, ModelGone, ServingUnavailable, SourceLost, WorkerError
 from worker.records import DeadLetter, DType, Labelled, Partition, Reason, Record, Row, ServedModel, Tensor, Window
+from worker.state import Phase, WorkerState
 
 
 class ManualClock:
@@ -162,6 +163,14 @@ class WordEncoder:
     def tensor(self, rows: Sequence[Row], longest: int) -> Tensor:  # noqa: ARG002  strings are not padded
         """See ports.Encoder."""
         return Tensor(DType.STRING, (len(rows),), strings=[row.content for row in rows])
+
+
+def running(events: RecordingEvents) -> WorkerState:
+    """The state of a worker that runs, telling these events from now on."""
+    state = WorkerState(events.state)
+    state.enter(Phase.RUNNING)
+    events.seen.clear()
+    return state
 
 
 def served(

@@ -25,7 +25,7 @@ from worker.kafka.source import KafkaSource, open_consumer
 from worker.ports import Delivery, Source
 from worker.records import DeadLetter, Labelled, Reason, Record, Window
 from worker.settings import Settings
-from worker.testing import FakeDelivery, FakeSource, RecordingEvents
+from worker.testing import FakeDelivery, FakeSource, RecordingEvents, running
 
 WAIT_SECONDS = 30
 LIMIT_BYTES = 1_000
@@ -95,6 +95,7 @@ class KafkaWorld:
             reviews,
             window_records=5,
             request_timeout_seconds=10,
+            state=running(RecordingEvents()),
             events=events,
             clock=clock,
             pause=lambda seconds: clock.wait(stop, seconds),

@@ -30,7 +30,7 @@ from worker.kafka.delivery import ExactlyOnce
 from worker.kafka.source import KafkaSource, open_consumer
 from worker.records import Labelled, Window
 from worker.settings import Settings
-from worker.testing import RecordingEvents
+from worker.testing import RecordingEvents, running
 
 SCORE = 0.9
 POLL_INTERVAL_SECONDS = 6.5
@@ -73,6 +73,7 @@ class Actor:
             topics.reviews,
             window_records=5,
             request_timeout_seconds=3,
+            state=running(RecordingEvents()),
             events=events,
             clock=clock,
             pause=pause,

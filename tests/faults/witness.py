@@ -1,4 +1,4 @@
-"""What a worker of a fault run thinks of itself, told when it is asked: client, source, pipeline, and where its threads are.
+"""What a worker of a fault run thinks of itself, told when it is asked: client, source, windows, state, and its threads.
 
 SIGUSR1 makes it write that to its file. It reads private parts of both, for people only: nothing is decided by it."""
 
@@ -16,14 +16,15 @@ from types import FrameType
 from typing import Any
 
 from worker.kafka.source import KafkaSource
-from worker.pipeline.pipeline import Pipeline
+from worker.pipeline.in_flight import WindowsInFlight
+from worker.state import WorkerState
 
 LONGEST = 300
 """Characters of one value."""
 
 
 class Witness:
-    """Remembers the worker's source and pipeline as they are made."""
+    """Remembers the worker's source, windows and state as they are made."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -31,7 +32,7 @@ class Witness:
 
     def install(self) -> None:
         """Watches the constructors and waits for SIGUSR1. To be called from the main thread."""
-        for owner in (KafkaSource, Pipeline):
+        for owner in (KafkaSource, WindowsInFlight, WorkerState):
             self._remember(owner)
         signal.signal(signal.SIGUSR1, self._on_signal)
 

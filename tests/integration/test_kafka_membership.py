@@ -24,7 +24,7 @@ from worker.kafka.internals import committed_offsets
 from worker.kafka.source import KafkaSource, open_consumer
 from worker.records import Window
 from worker.settings import Settings
-from worker.testing import RecordingEvents
+from worker.testing import RecordingEvents, running
 
 WAIT_SECONDS = 30.0
 
@@ -49,6 +49,7 @@ class Member:
             reviews,
             window_records=5,
             request_timeout_seconds=10,
+            state=running(RecordingEvents()),
             events=RecordingEvents(),
             clock=clock,
             pause=lambda seconds: clock.wait(stop, seconds),

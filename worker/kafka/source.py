@@ -34,6 +34,7 @@ from worker.kafka.internals import (
 from worker.kafka.lag import KafkaLag
 from worker.ports import Clock, Events
 from worker.records import Partition, Record, Window
+from worker.state import Component, WorkerState
 
 JOIN_SECONDS = 5.0
 """How long a poll goes on beyond its time while a rebalance is under way."""
@@ -54,6 +55,7 @@ class KafkaSource:
         *,
         window_records: int,
         request_timeout_seconds: float,
+        state: WorkerState,
         events: Events,
         clock: Clock,
         pause: Callable[[float], object],
@@ -65,6 +67,7 @@ class KafkaSource:
         self._topic_id = topic_id(consumer, topic)
         self._window_records = window_records
         self._timeout_ms = int(request_timeout_seconds * 1000)
+        self._state = state
         self._events = events
         self._clock = clock
         self._pause = pause
@@ -79,7 +82,6 @@ class KafkaSource:
         self._lag = KafkaLag(consumer, clock)
         self._answered_at = clock.monotonic()
         """When Kafka was last known to be there."""
-        self._away = False
         self._closed = False
 
     def poll(self, timeout_seconds: float) -> Window | None:
@@ -256,12 +258,9 @@ class KafkaSource:
         now = self._clock.monotonic()
         if answered and coordinator_known(self._consumer):
             self._answered_at = now
-            if self._away:
-                self._away = False
-                self._events.state("running")
+            self._state.release(Component.KAFKA)
         elif now - self._answered_at > AWAY_SECONDS:
-            self._away = True
-            self._events.state("holding", "Kafka does not answer")
+            self._state.hold(Component.KAFKA, "Kafka does not answer.")
 
     # --- records -------------------------------------------------------------------------------------------------
 

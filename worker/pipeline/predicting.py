@@ -19,23 +19,20 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Mapping, Sequence
-from threading import Event
 
 import msgspec
 
 from worker.backoff import Backoff
 from worker.errors import BAD_REPLY, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
 from worker.pipeline.batching import halve
+from worker.pipeline.in_flight import Void, WindowInFlight
 from worker.pipeline.preparing import Encoded
 from worker.ports import Call, Clock, Events, Model
 from worker.records import Batch, Reason, ServedModel
+from worker.state import Component, WorkerState
 
 NEVER_A_STRIKE = "RESOURCE_EXHAUSTED"
 """The status that is never a review's fault: the server says that it is full."""
-
-
-class Abandoned(Exception):
-    """The worker stops before the answer came; the window stays uncommitted."""
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -78,156 +75,137 @@ class _Attempt(msgspec.Struct):
 
 
 class Predictor:
-    """Starts and finishes the predictions of a window. `start` is the reader's, `finish` the deliverer's."""
+    """Starts and finishes the predictions of a window. `start` is the reader's, everything else the deliverer's."""
 
     def __init__(
-        self, model: Model, events: Events, clock: Clock, abandon: Event, *, backoff: Backoff, max_strikes: int
+        self, model: Model, state: WorkerState, events: Events, clock: Clock, *, backoff: Backoff, max_strikes: int
     ) -> None:
         self._model = model
+        self._state = state
         self._events = events
         self._clock = clock
-        self._abandon = abandon
         self._backoff = backoff
         self._max_strikes = max_strikes
         self._jitter = random.Random()  # noqa: S311  spreads retries; nothing secret hangs on it
-        self._held = False
-        """Whether we said that we hold. The deliverer's alone."""
 
     def start(self, encoded: Encoded) -> list[Call]:
         """Sends every batch; never blocks. The calls stand in the order of the batches."""
         return [self._send(encoded, batch) for batch in encoded.batches]
 
-    def finish(self, encoded: Encoded, calls: Sequence[Call]) -> Predictions:
+    def finish(self, window: WindowInFlight) -> Predictions:
         """Blocks until every row has its outputs or its rejection.
 
-        Raises ModelGone when the version is not served any more, Abandoned when the worker stops first."""
+        Raises ModelGone when the version is not served any more, Void when the window is given up first."""
         outputs: dict[int, Sequence[float]] = {}
         rejections: dict[int, Rejection] = {}
+        encoded = window.encoded
         waiting = deque(
-            _Attempt(batch, _Origin(len(batch.rows)), call) for batch, call in zip(encoded.batches, calls, strict=True)
+            _Attempt(batch, _Origin(len(batch.rows)), call)
+            for batch, call in zip(encoded.batches, window.calls, strict=True)
         )
-        while waiting:
-            attempt = waiting.popleft()
-            if self._abandon.is_set():
-                raise Abandoned
-            call = attempt.call or self._send(encoded, attempt.batch)
-            try:
-                scores = call.result()
-            except ServingRejected as error:
-                self._answered()
-                attempt.origin.failures = 0
-                self._split(encoded, attempt, waiting, rejections, Rejection(Reason.REJECTED_BY_MODEL, str(error)))
-            except ServingUnavailable as error:
-                self._again(encoded, attempt, waiting, rejections, error)
-            else:
-                self._answered()
-                attempt.origin.failures, attempt.origin.answered_well = 0, True
-                outputs.update(zip(attempt.batch.rows, scores, strict=True))
-        self._answered()
+        try:
+            while waiting:
+                attempt = waiting.popleft()
+                window.check()
+                try:
+                    scores = window.result_of(attempt.call or self._send(encoded, attempt.batch))
+                except ServingRejected as error:
+                    self._answered(attempt)
+                    self._split(attempt, encoded, waiting, rejections, Rejection(Reason.REJECTED_BY_MODEL, str(error)))
+                except ServingUnavailable as error:
+                    self._wait_after(attempt, error, window)
+                    self._try_again(attempt, error, encoded, waiting, rejections)
+                else:
+                    self._answered(attempt)
+                    attempt.origin.answered_well = True
+                    outputs.update(zip(attempt.batch.rows, scores, strict=True))
+        finally:
+            self._state.release(Component.PREDICTION)
         return Predictions(outputs, rejections)
 
-    def wait_for_version(self, gone: ModelGone, times: int) -> ServedModel:
-        """Blocks until some version can be used again, the `times`-th time in a row for one window: from the second time
+    def wait_for_version(self, window: WindowInFlight, gone: ModelGone, times: int) -> ServedModel:
+        """Blocks until some version can be used again, the `times`-th time in a row for this window: from the second time
         on it waits first, since a server that lists a version it does not serve would have us ask without a pause.
 
-        Raises Abandoned."""
+        Raises Void."""
         attempt, why = times - 1, str(gone)
-        if attempt and self._clock.wait(self._abandon, self._backoff.after(attempt, self._jitter)):
-            raise Abandoned
-        while True:
-            try:
-                served = self._model.refresh()
-            except (ServingUnavailable, ModelMismatch) as error:
-                why = str(error)
-            else:
-                self._events.state("running")
-                return served
-            attempt += 1
-            delay = self._backoff.after(attempt, self._jitter)
-            self._events.state("holding", why)
-            self._events.retrying("model", "NOT_FOUND", attempt, delay, why)
-            if self._clock.wait(self._abandon, delay):
-                raise Abandoned
+        if attempt:
+            self._pause(self._backoff.after(attempt, self._jitter), window)
+        try:
+            while True:
+                try:
+                    return self._model.refresh()
+                except (ServingUnavailable, ModelMismatch) as error:
+                    why = str(error)
+                attempt += 1
+                delay = self._backoff.after(attempt, self._jitter)
+                self._state.hold(Component.PREDICTION, why)
+                self._events.retrying("model", "NOT_FOUND", attempt, delay, why)
+                self._pause(delay, window)
+        finally:
+            self._state.release(Component.PREDICTION)
 
     def _send(self, encoded: Encoded, batch: Batch) -> Call:
         rows = [encoded.rows[index] for index in batch.rows]
         return self._model.predict(encoded.served, encoded.served.encoder.tensor(rows, batch.longest))
 
-    def _again(
-        self,
-        encoded: Encoded,
-        attempt: _Attempt,
-        waiting: deque[_Attempt],
-        rejections: dict[int, Rejection],
-        error: ServingUnavailable,
-    ) -> None:
-        """Waits for the server, then sends the batch once more, or its halves once it has too many strikes."""
-        if attempt.proven and error.status != NEVER_A_STRIKE:
-            attempt.strikes += 1
-            attempt.bad_replies |= error.status == BAD_REPLY
+    def _pause(self, seconds: float, window: WindowInFlight) -> None:
+        """Raises Void when the window is given up meanwhile."""
+        if self._clock.wait(window.given_up, seconds):
+            raise Void
+
+    def _answered(self, attempt: _Attempt) -> None:
+        attempt.origin.failures = 0
+        self._state.release(Component.PREDICTION)
+
+    def _wait_after(self, attempt: _Attempt, error: ServingUnavailable, window: WindowInFlight) -> None:
+        """Counts the failure, then backs off and probes until the server answers. Raises ModelGone, Void."""
         if attempt.proven:
+            if error.status != NEVER_A_STRIKE:
+                attempt.strikes += 1
+                attempt.bad_replies |= error.status == BAD_REPLY
             # Probes pass and batches do not: an overloaded server, or a review that hangs it. Either may take minutes.
-            self._hold(error)
-        self._wait_until_alive(error, attempt.origin.failures)
-        attempt.origin.failures += 1
-        attempt.call, attempt.proven = None, True
-        if attempt.strikes < self._max_strikes:
-            waiting.appendleft(attempt)
-        elif len(attempt.batch.rows) > 1 or self._at_fault(attempt):
-            attempt.origin.failures = 0
-            self._split(encoded, attempt, waiting, rejections, self._verdict(attempt, error))
-        else:
-            # Its neighbours go first: one that is answered well is the witness that is still missing. What was held
-            # against this review until then was a server without a good word for anybody, so its count begins anew.
-            attempt.strikes, attempt.proven = 0, False
-            waiting.append(attempt)
-
-    def _at_fault(self, attempt: _Attempt) -> bool:
-        """Whether it is the review that fails, rather than a server that answers nonsense to every review. For a review
-        that was sent alone to begin with, the probe is the witness."""
-        return not attempt.bad_replies or attempt.origin.answered_well or attempt.origin.rows == 1
-
-    def _verdict(self, attempt: _Attempt, error: ServingUnavailable) -> Rejection:
-        """What to say of the review that is alone at fault."""
-        detail = (
-            f"the model server failed {attempt.strikes} times on this review alone ({error.status}: {error}), "
-            "each time right after it had answered another request"
-        )
-        reason = Reason.REJECTED_BY_MODEL if error.status == BAD_REPLY else Reason.CRASHES_MODEL
-        return Rejection(reason, detail)
-
-    def _wait_until_alive(self, error: ServingUnavailable, failures: int = 0) -> None:
-        """Backs off and probes until the server answers. `failures`: how often the batch failed before, each with a wait of
-        its own. Raises ModelGone, Abandoned."""
-        attempt = failures
+            self._state.hold(Component.PREDICTION, str(error))
+        tries = attempt.origin.failures
         while True:
-            attempt += 1
-            delay = self._backoff.after(attempt, self._jitter)
-            self._events.retrying("predict", error.status, attempt, delay, str(error))
-            if self._clock.wait(self._abandon, delay):
-                raise Abandoned
+            tries += 1
+            delay = self._backoff.after(tries, self._jitter)
+            self._events.retrying("predict", error.status, tries, delay, str(error))
+            self._pause(delay, window)
             try:
                 self._model.probe()
             except ServingUnavailable as still:
                 error = still
-                self._hold(still)
+                self._state.hold(Component.PREDICTION, str(still))
             else:
-                return
+                break
+        attempt.origin.failures += 1
+        attempt.call, attempt.proven = None, True
 
-    def _hold(self, why: ServingUnavailable) -> None:
-        """Says that the model server is what keeps us, until it answers a batch again: a restart would not help."""
-        self._held = True
-        self._events.state("holding", str(why))
-
-    def _answered(self) -> None:
-        if self._held:
-            self._held = False
-            self._events.state("running")
+    def _try_again(
+        self,
+        attempt: _Attempt,
+        error: ServingUnavailable,
+        encoded: Encoded,
+        waiting: deque[_Attempt],
+        rejections: dict[int, Rejection],
+    ) -> None:
+        """The batch once more, or its halves once it has too many strikes."""
+        if attempt.strikes < self._max_strikes:
+            waiting.appendleft(attempt)
+        elif len(attempt.batch.rows) > 1 or _at_fault(attempt):
+            attempt.origin.failures = 0
+            self._split(attempt, encoded, waiting, rejections, _verdict(attempt, error))
+        else:
+            # Its neighbours go first: one that is answered well is the witness that is still missing. What was held
+            # against this review until then was a server without a good word for anybody, so its count begins again.
+            attempt.strikes, attempt.proven = 0, False
+            waiting.append(attempt)
 
     def _split(
         self,
-        encoded: Encoded,
         attempt: _Attempt,
+        encoded: Encoded,
         waiting: deque[_Attempt],
         rejections: dict[int, Rejection],
         verdict: Rejection,
@@ -250,3 +228,19 @@ class Predictor:
                     proven=attempt.proven,
                 )
             )
+
+
+def _at_fault(attempt: _Attempt) -> bool:
+    """Whether it is the review that fails, rather than a server that answers nonsense to every review. For a review that
+    was sent alone to begin with, the probe is the witness."""
+    return not attempt.bad_replies or attempt.origin.answered_well or attempt.origin.rows == 1
+
+
+def _verdict(attempt: _Attempt, error: ServingUnavailable) -> Rejection:
+    """What to say of the review that is alone at fault."""
+    detail = (
+        f"the model server failed {attempt.strikes} times on this review alone ({error.status}: {error}), "
+        "each time right after it had answered another request"
+    )
+    reason = Reason.REJECTED_BY_MODEL if error.status == BAD_REPLY else Reason.CRASHES_MODEL
+    return Rejection(reason, detail)

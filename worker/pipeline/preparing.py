@@ -1,4 +1,4 @@
-"""A window becomes reviews, rows and micro-batches. Pure: no clock, no network."""
+"""A window becomes reviews, rows and micro-batches."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 
 from worker.errors import InvalidReview
 from worker.pipeline.batching import plan
+from worker.ports import Clock, Events
 from worker.records import Batch, DeadLetter, Record, Review, Row, ServedModel, Window
 
 Decode = Callable[[Record], Review]
@@ -32,7 +33,7 @@ class Encoded(msgspec.Struct, frozen=True, gc=False):
 
 
 def decode_window(window: Window, decode: Decode) -> Decoded:
-    """Every record of the window ends in exactly one of the two lists, in its order."""
+    """Every record of the window ends in exactly one of the two lists, in its order. Pure."""
     records: list[Record] = []
     reviews: list[Review] = []
     dead_letters: list[DeadLetter] = []
@@ -46,11 +47,41 @@ def decode_window(window: Window, decode: Decode) -> Decoded:
 
 
 def encode_window(decoded: Decoded, served: ServedModel, *, max_rows: int, max_padded_tokens: int) -> Encoded:
-    """Encodes the reviews for `served` and cuts them into batches of at most `max_rows` rows and
-    `max_padded_tokens` tokens, padding included, also where the model wants every row at one length."""
+    """Encodes the reviews for `served` and cuts them into batches of at most `max_rows` rows and `max_padded_tokens` tokens,
+    padding included, also where the model wants every row at one length. Pure."""
     encode = served.encoder.encode
     rows = [encode(review.text) for review in decoded.reviews]
     batches = plan(
         [served.length or row.tokens for row in rows], max_rows=max_rows, max_padded_tokens=max_padded_tokens
     )
     return Encoded(served, rows, batches)
+
+
+class Preparation:
+    """Decodes and encodes windows, and tells of it. Safe from several threads."""
+
+    def __init__(self, decode: Decode, *, max_rows: int, max_padded_tokens: int, events: Events, clock: Clock) -> None:
+        self._decode = decode
+        self._max_rows = max_rows
+        self._max_padded_tokens = max_padded_tokens
+        self._events = events
+        self._clock = clock
+
+    def decode(self, window: Window) -> Decoded:
+        """See decode_window."""
+        started = self._clock.monotonic()
+        decoded = decode_window(window, self._decode)
+        self._events.decoded(self._clock.monotonic() - started, len(decoded.reviews), len(decoded.dead_letters))
+        return decoded
+
+    def encode(self, decoded: Decoded, served: ServedModel) -> Encoded:
+        """See encode_window."""
+        started = self._clock.monotonic()
+        encoded = encode_window(decoded, served, max_rows=self._max_rows, max_padded_tokens=self._max_padded_tokens)
+        tokens = sum(row.tokens for row in encoded.rows)
+        truncated = sum(row.truncated for row in encoded.rows)
+        self._events.encoded(self._clock.monotonic() - started, len(encoded.rows), tokens, truncated)
+        for batch in encoded.batches:
+            real = sum(encoded.rows[index].tokens for index in batch.rows)
+            self._events.batched(len(batch.rows), real, batch.longest * len(batch.rows))
+        return encoded

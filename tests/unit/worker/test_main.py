@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from threading import Semaphore
 
 import pytest
 
@@ -33,17 +34,21 @@ class FakeService:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.stops: list[bool] = []
+        self.stopped = Semaphore(0)
         made.append(self)
 
     def run(self) -> bool:
         for number in self.signals:
             os.kill(os.getpid(), number)
+        for _ in self.signals:
+            assert self.stopped.acquire(timeout=30)
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
 
     def stop(self, *, hard: bool = False) -> None:
         self.stops.append(hard)
+        self.stopped.release()
 
 
 made: list[FakeService] = []

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from worker import service
+from worker import service, startup
 from worker.errors import ConfigError, KafkaUnavailable, ServingUnavailable
 from worker.records import ServedModel
 from worker.service import Service
@@ -88,5 +88,5 @@ def test_all_waits_at_start_share_one_deadline(found: Surroundings) -> None:
     found.topics = KafkaUnavailable("asking for the topics' partitions")
     with pytest.raises(KafkaUnavailable, match="topics"):
         start()
-    assert found.waited_seconds <= STARTUP_SECONDS + service.RETRY_SECONDS
+    assert found.waited_seconds <= STARTUP_SECONDS + startup.RETRY_SECONDS
     assert (found.model.closed, found.consumers_closed) == (1, 1)

@@ -15,7 +15,7 @@ from worker.errors import OffsetsLost, SourceLost
 from worker.kafka.lag import LAG_SECONDS
 from worker.kafka.source import AWAY_SECONDS, KafkaSource
 from worker.records import Window
-from worker.testing import ManualClock, RecordingEvents
+from worker.testing import ManualClock, RecordingEvents, running
 
 P0 = TopicPartition("reviews", 0)
 
@@ -90,13 +90,15 @@ def a_source(
     consumer: ScriptedConsumer, clock: ManualClock, *, fill_seconds: float = 0.0, events: RecordingEvents | None = None
 ) -> KafkaSource:
     """A source that has joined and stands at its committed offsets."""
+    events = events or RecordingEvents()
     source = KafkaSource(
         consumer,
         "reviews",
         window_records=5,
         request_timeout_seconds=1,
         fill_seconds=fill_seconds,
-        events=events or RecordingEvents(),
+        state=running(events),
+        events=events,
         clock=clock,
         pause=clock.advance,
     )
@@ -213,7 +215,7 @@ def test_while_kafka_is_away_the_worker_says_that_it_holds(consumer: ScriptedCon
     source.poll(AWAY_SECONDS / 2)
     assert events.named("state") == []
     source.poll(AWAY_SECONDS)
-    assert events.named("state") == [("holding", "Kafka does not answer")]
+    assert events.named("state") == [("holding", "Kafka does not answer.")]
     consumer.away = False
     source.poll(0.5)
-    assert events.named("state")[1:] == [("running",)]
+    assert events.named("state")[1:] == [("running", "")]

@@ -18,10 +18,9 @@ from worker.errors import (
     ServingUnavailable,
     WorkerError,
 )
-from worker.pipeline.dead_letter_limit import DeadLetterLimit
-from worker.pipeline.pipeline import Options, Pipeline
-from worker.pipeline.predicting import Predictor
+from worker.pipeline import Options, assemble
 from worker.records import Reason, Record, Review, Window
+from worker.state import WorkerState
 from worker.testing import FakeDelivery, FakeModel, FakeSource, ManualClock, RecordingEvents, served
 
 
@@ -39,30 +38,33 @@ class Bench:
     """A pipeline over fakes."""
 
     def __init__(
-        self, records: Sequence[Record], *, limit: DeadLetterLimit | None = None, window_records: int = 10
+        self, records: Sequence[Record], *, window_records: int = 10, share: float = 1.0, run: int = 0
     ) -> None:
         self.source = FakeSource(records, window_records=window_records)
         self.delivery = FakeDelivery(self.source)
         self.model = FakeModel()
         self.events = RecordingEvents()
         self.clock = ManualClock()
-        self.abandon = Event()
-        predictor = Predictor(
-            self.model, self.events, self.clock, self.abandon, backoff=Backoff(0.1, 5.0), max_strikes=3
-        )
-        self.pipeline = Pipeline(
+        self.pipeline = assemble(
             self.source,
             self.model,
             self.delivery,
-            decode=decode,
-            predictor=predictor,
-            dead_letter_limit=limit or DeadLetterLimit(share=1.0, run=0),
+            Options(
+                decode=decode,
+                window_records=window_records,
+                max_windows=3,
+                max_rows=4,
+                max_padded_tokens=1000,
+                backoff=Backoff(0.1, 5.0),
+                max_strikes=3,
+                dead_letter_share=share,
+                dead_letter_run=run,
+                drain_seconds=10.0,
+            ),
+            state=WorkerState(self.events.state),
             events=self.events,
             clock=self.clock,
-            abandon=self.abandon,
-            options=Options(
-                max_windows=3, window_records=window_records, max_rows=4, max_padded_tokens=1000, drain_seconds=10.0
-            ),
+            abandon=Event(),
         )
 
     def answered(self) -> Counter[str]:
@@ -75,7 +77,7 @@ class Bench:
 
 def test_every_record_is_answered_once_and_in_order() -> None:
     bench = Bench([record(offset, "good" if offset % 3 else "bad") for offset in range(57)])
-    assert bench.pipeline.run()
+    assert bench.pipeline.run().drained
     bench.assert_each_once(57)
     assert [result.record.offset for result in bench.delivery.results] == list(range(57))
     assert [result.label for result in bench.delivery.results] == [
@@ -93,7 +95,7 @@ def test_a_record_that_cannot_be_answered_is_one_dead_letter_and_the_rest_go_on(
 def test_a_failed_delivery_drops_what_is_in_flight_and_reads_it_again() -> None:
     bench = Bench([record(offset) for offset in range(60)])
     bench.delivery.failures = [DeliveryFailed("first"), DeliveryFailed("second")]
-    assert bench.pipeline.run()
+    assert bench.pipeline.run().drained
     bench.assert_each_once(60)
     assert bench.source.rewinds >= 1
 
@@ -111,25 +113,32 @@ def test_windows_polled_before_a_rebalance_are_never_delivered_after_it() -> Non
         return poll(timeout_seconds)
 
     bench.source.poll = poll_and_rebalance  # type: ignore[method-assign]
-    assert bench.pipeline.run()
+    assert bench.pipeline.run().drained
     bench.assert_each_once(40)
 
 
 def test_a_window_polled_while_a_delivery_fails_is_read_again_not_skipped() -> None:
-    """The reader holds a window that it polled before it heard of the failure: delivering it would skip the dropped."""
+    """The reader has polled a window before it hears of the failure: delivering it would skip the dropped one."""
     bench = Bench([record(offset) for offset in range(30)])
-    original = bench.pipeline._prepare
-    failed = []
+    failed, polled = Event(), 0
+    poll, deliver = bench.source.poll, bench.delivery.deliver
 
-    def prepare_while_delivery_fails(window, served, epoch):
-        prepared = original(window, served, epoch)
-        if not failed:
-            failed.append(True)
-            bench.pipeline._drop_all("delivery failed meanwhile", rewind=True)
-        return prepared
+    def poll_and_wait(timeout_seconds: float) -> Window | None:
+        nonlocal polled
+        window = poll(timeout_seconds)
+        polled += window is not None
+        if polled == 2:
+            assert failed.wait(30), "the first window's delivery fails while the second is in the reader's hands"
+        return window
 
-    bench.pipeline._prepare = prepare_while_delivery_fails  # type: ignore[method-assign]
-    assert bench.pipeline.run()
+    def fail_once(*arguments):
+        if failed.is_set():
+            return deliver(*arguments)
+        failed.set()
+        raise DeliveryFailed("meanwhile")
+
+    bench.source.poll, bench.delivery.deliver = poll_and_wait, fail_once  # type: ignore[method-assign]
+    assert bench.pipeline.run().drained
     bench.assert_each_once(30)
 
 
@@ -148,7 +157,7 @@ def test_an_outage_of_the_model_dead_letters_nothing_however_long() -> None:
     fails = iter([True] * 7)
     bench.model.fail = lambda _texts: ServingUnavailable("away") if next(fails, False) else None
     bench.model.away = [ServingUnavailable("still away")] * 200
-    assert bench.pipeline.run()
+    assert bench.pipeline.run().drained
     bench.assert_each_once(12)
     assert not bench.delivery.dead_letters
     assert max(bench.clock.waits) <= 5.0
@@ -183,7 +192,7 @@ def test_a_version_that_goes_away_means_encoding_again_never_a_dead_letter() -> 
         return None
 
     bench.model.fail = swap
-    assert bench.pipeline.run()
+    assert bench.pipeline.run().drained
     bench.assert_each_once(40)
     assert {result.model_version for result in bench.delivery.results} <= {1, 2}
     for window in bench.delivery.windows:
@@ -203,33 +212,33 @@ def test_a_version_that_comes_while_a_poll_waits_scores_what_the_poll_brings() -
         return window
 
     bench.source.poll = slow_poll  # type: ignore[method-assign]  # the only way to be in the middle of a poll
-    assert bench.pipeline.run()
+    assert bench.pipeline.run().drained
     assert {result.model_version for result in bench.delivery.results} == {2}
     assert len(bench.events.named("encoded")) == 1, "for the version in use, not for the one before"
 
 
 def test_too_many_dead_letters_stop_the_worker_before_the_topic_is_emptied() -> None:
-    bench = Bench([record(offset, "BAD") for offset in range(500)], limit=DeadLetterLimit(share=1.0, run=50))
+    bench = Bench([record(offset, "BAD") for offset in range(500)], run=50)
     with pytest.raises(DeadLetterLimitReached, match="in a row"):
         bench.pipeline.run()
     assert len(bench.delivery.dead_letters) <= 50
 
 
-def test_a_window_whose_delivery_fails_counts_once_for_the_brake() -> None:
-    bench = Bench([record(offset, "BAD") for offset in range(20)], limit=DeadLetterLimit(share=1.0, run=25))
+def test_a_window_whose_delivery_fails_counts_once_for_the_dead_letter_limit() -> None:
+    bench = Bench([record(offset, "BAD") for offset in range(20)], run=25)
     bench.delivery.failures = [DeliveryFailed(str(n)) for n in range(3)]
-    assert bench.pipeline.run()
+    assert bench.pipeline.run().drained
     bench.assert_each_once(20)
 
 
-def test_results_that_the_topic_does_not_take_count_as_dead_letters_and_for_the_brake() -> None:
+def test_results_that_the_topic_does_not_take_count_as_dead_letters_and_for_the_dead_letter_limit() -> None:
     bench = Bench([record(offset) for offset in range(10)])
     bench.delivery.refuses = lambda result: result.record.offset in (3, 7)
-    assert bench.pipeline.run()
+    assert bench.pipeline.run().drained
     [(_, labels, reasons, _, _)] = bench.events.named("delivered")
     assert (labels, reasons) == ({"positive": 8}, {"result-too-large": 2})
 
-    bench = Bench([record(offset) for offset in range(1_000)], limit=DeadLetterLimit(share=1.0, run=20))
+    bench = Bench([record(offset) for offset in range(1_000)], run=20)
     bench.delivery.refuses = lambda _result: True
     with pytest.raises(DeadLetterLimitReached):
         bench.pipeline.run()
@@ -253,7 +262,7 @@ def test_a_soft_stop_delivers_what_is_in_flight() -> None:
         return predict(*arguments)
 
     bench.model.predict = predict_and_stop  # type: ignore[method-assign]
-    assert bench.pipeline.run(), "everything polled must be delivered"
+    assert bench.pipeline.run().drained, "everything polled must be delivered"
     assert len(bench.delivery.results) == sum(len(w.records) for w in bench.delivery.windows) == 10
 
 
@@ -266,12 +275,10 @@ def test_a_bounded_run_that_is_stopped_is_not_complete() -> None:
         return predict(*arguments)
 
     bench.model.predict = predict_and_stop  # type: ignore[method-assign]
-    assert bench.pipeline.run(), "what was polled is delivered"
-    assert not bench.pipeline.complete, "yet not all that there is"
+    assert bench.pipeline.run() == (True, False), "what was polled is delivered, yet that is not all there is"
 
     whole = Bench([record(offset) for offset in range(100)])
-    assert whole.pipeline.run()
-    assert whole.pipeline.complete
+    assert whole.pipeline.run() == (True, True)
 
 
 def test_a_stop_during_the_last_window_of_a_bounded_run_still_completes_it() -> None:
@@ -283,8 +290,7 @@ def test_a_stop_during_the_last_window_of_a_bounded_run_still_completes_it() -> 
         return deliver(*arguments)
 
     bench.delivery.deliver = stop_and_deliver  # type: ignore[method-assign]
-    assert bench.pipeline.run()
-    assert bench.pipeline.complete
+    assert bench.pipeline.run() == (True, True)
 
 
 def test_a_delivery_that_fails_during_the_drain_has_not_drained() -> None:
@@ -295,8 +301,7 @@ def test_a_delivery_that_fails_during_the_drain_has_not_drained() -> None:
         raise DeliveryFailed("the broker went away")
 
     bench.delivery.deliver = stop_and_fail  # type: ignore[method-assign]
-    assert not bench.pipeline.run()
-    assert not bench.pipeline.complete
+    assert bench.pipeline.run() == (False, False)
     assert not any(bench.source.committed.values())
 
 
@@ -308,7 +313,7 @@ def test_a_hard_stop_gives_up_what_is_in_flight_and_commits_none_of_it() -> None
         return ServingUnavailable("away")
 
     bench.model.fail = fail_and_stop
-    assert not bench.pipeline.run()
+    assert not bench.pipeline.run().drained
     assert not bench.delivery.results
     assert not any(bench.source.committed.values())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from threading import Event
 
 import pytest
 from hypothesis import given
@@ -12,10 +11,11 @@ from hypothesis import strategies as st
 
 from worker.backoff import Backoff
 from worker.errors import ModelGone, ModelMismatch, ServingRejected, ServingUnavailable, WorkerError
-from worker.pipeline.predicting import Abandoned, Predictions, Predictor
-from worker.pipeline.preparing import Decoded, Encoded, encode_window
+from worker.pipeline.in_flight import Void, WindowInFlight
+from worker.pipeline.predicting import Predictions, Predictor
+from worker.pipeline.preparing import Decoded, encode_window
 from worker.records import Reason, Record, Review, Window
-from worker.testing import FakeModel, ManualClock, RecordingEvents
+from worker.testing import FakeModel, ManualClock, RecordingEvents, running
 
 MAX_DELAY_SECONDS = 5.0
 MAX_STRIKES = 3
@@ -30,24 +30,24 @@ class Rig:
         self.model = FakeModel(lambda text: (int(text.split()[-1]) / 100,))
         self.events = RecordingEvents()
         self.clock = ManualClock()
-        self.abandon = Event()
         self.predictor = Predictor(
             self.model,
+            running(self.events),
             self.events,
             self.clock,
-            self.abandon,
             backoff=Backoff(0.1, MAX_DELAY_SECONDS),
             max_strikes=MAX_STRIKES,
         )
 
-    def encoded(self, count: int, max_rows: int = 8) -> Encoded:
+    def window(self, count: int, max_rows: int = 8) -> WindowInFlight:
+        """A window whose predictions are under way."""
         reviews = [Review(str(n), f"{'word ' * (n % 5)}{n}") for n in range(count)]
         decoded = Decoded(Window([record()], {}), [record()] * count, reviews, [])
-        return encode_window(decoded, self.model.current(), max_rows=max_rows, max_padded_tokens=1_000)
+        encoded = encode_window(decoded, self.model.current(), max_rows=max_rows, max_padded_tokens=1_000)
+        return WindowInFlight(0, decoded, encoded, self.predictor.start(encoded))
 
     def predict(self, count: int, max_rows: int = 8) -> Predictions:
-        encoded = self.encoded(count, max_rows)
-        return self.predictor.finish(encoded, self.predictor.start(encoded))
+        return self.predictor.finish(self.window(count, max_rows))
 
 
 def record() -> Record:
@@ -112,7 +112,7 @@ def test_however_long_an_outage_lasts_nobody_pays_for_it(probes: int, failures: 
     assert_scored_but_for(rig.predict(8), 8, set(), Reason.CRASHES_MODEL)
     assert all(0 < wait <= MAX_DELAY_SECONDS for wait in rig.clock.waits)
     if failures:
-        assert rig.events.named("state")[-1] == ("running",)
+        assert rig.events.named("state")[-1] == ("running", "")
 
 
 def test_an_outage_is_told_and_so_is_its_end() -> None:
@@ -121,7 +121,7 @@ def test_an_outage_is_told_and_so_is_its_end() -> None:
     broken = [ServingUnavailable("connection reset")]
     rig.model.fail = lambda _texts: broken.pop() if broken else None
     rig.predict(4)
-    assert rig.events.named("state") == [("holding", "no route to 10.0.0.7")] * 2 + [("running",)]
+    assert rig.events.named("state") == [("holding", "no route to 10.0.0.7"), ("running", "")]
     assert [told[:3] for told in rig.events.named("retrying")] == [("predict", "UNAVAILABLE", n) for n in (1, 2, 3)]
 
 
@@ -149,7 +149,7 @@ def test_a_review_without_a_usable_score_is_found_and_costs_nobody_else_one(
     predictions = rig.predict(2 * max_rows, max_rows)
     assert_scored_but_for(predictions, 2 * max_rows, culprits, Reason.REJECTED_BY_MODEL)
     assert all("a score makes no sense" in rejection.detail for rejection in predictions.rejections.values())
-    assert not culprits or rig.events.named("state")[-1] == ("running",)
+    assert not culprits or rig.events.named("state")[-1] == ("running", "")
 
 
 def test_a_review_without_a_usable_score_that_is_alone_has_the_probe_for_a_witness() -> None:
@@ -185,7 +185,7 @@ def test_a_server_that_answers_probes_and_nonsense_to_every_review_is_an_outage(
     longest = max(rig.clock.waits)
     assert failures < 200 or longest > MAX_DELAY_SECONDS / 2, "it backs off up to the cap"
     assert failures == 1 or rig.events.named("state")[0] == ("holding", "nonsense")
-    assert failures == 1 or rig.events.named("state")[-1] == ("running",)
+    assert failures == 1 or rig.events.named("state")[-1] == ("running", "")
 
 
 def test_nonsense_and_crashes_by_turns_condemn_nobody_either() -> None:
@@ -248,14 +248,14 @@ def test_a_server_that_answers_probes_and_no_batch_holds_the_worker_until_it_ans
     broken = [ServingUnavailable("queue full", "RESOURCE_EXHAUSTED")] * 50
     rig.model.fail = lambda _texts: broken.pop() if broken else None
     rig.predict(8)
-    assert rig.events.named("state") == [("holding", "queue full")] * 49 + [("running",)]
+    assert rig.events.named("state") == [("holding", "queue full"), ("running", "")]
 
 
 def test_a_worker_whose_last_review_was_the_culprit_holds_no_longer() -> None:
     rig = Rig()
     rig.model.fail = fails_on({0}, lambda: ServingUnavailable("connection reset"))
     assert set(rig.predict(1).rejections) == {0}
-    assert rig.events.named("state")[-1] == ("running",)
+    assert rig.events.named("state")[-1] == ("running", "")
 
 
 def test_a_failure_counts_only_right_after_the_server_was_seen_alive() -> None:
@@ -269,22 +269,41 @@ def test_a_failure_counts_only_right_after_the_server_was_seen_alive() -> None:
 
 def test_a_version_that_is_gone_is_passed_on() -> None:
     rig = Rig()
-    encoded = rig.encoded(4)
+    window = rig.window(4)
     rig.model.version = None
+    window.encoded_again(window.encoded, rig.predictor.start(window.encoded))
     with pytest.raises(ModelGone):
-        rig.predictor.finish(encoded, rig.predictor.start(encoded))
+        rig.predictor.finish(window)
 
 
-def test_a_worker_that_stops_waits_no_longer() -> None:
+def test_nothing_more_is_sent_for_a_window_that_is_void() -> None:
+    rig = Rig()
+    window = rig.window(4)
+    sent = len(rig.model.requests)
+    window.give_up()
+    with pytest.raises(Void):
+        rig.predictor.finish(window)
+    assert len(rig.model.requests) == sent
+
+
+def test_a_window_that_becomes_void_during_an_outage_is_waited_for_no_longer_and_holds_nothing_up() -> None:
     rig = Rig()
     rig.model.fail = lambda _texts: ServingUnavailable("no route")
-    encoded = rig.encoded(4)
-    calls = rig.predictor.start(encoded)
-    rig.abandon.set()
-    with pytest.raises(Abandoned):
-        rig.predictor.finish(encoded, calls)
-    with pytest.raises(Abandoned):
-        rig.predictor._wait_until_alive(ServingUnavailable("no route"))
+    window = rig.window(4)
+    probes = 0
+
+    def give_up_after_three() -> None:
+        nonlocal probes
+        probes += 1
+        if probes == 3:
+            window.give_up()
+        raise ServingUnavailable("no route")
+
+    rig.model.probe = give_up_after_three  # type: ignore[method-assign]
+    with pytest.raises(Void):
+        rig.predictor.finish(window)
+    assert probes == 3
+    assert rig.events.named("state") == [("holding", "no route"), ("running", "")]
 
 
 def test_a_version_is_waited_for_until_one_fits() -> None:
@@ -297,7 +316,7 @@ def test_a_version_is_waited_for_until_one_fits() -> None:
         return refresh()
 
     rig.model.refresh = refuse_first  # type: ignore[method-assign]
-    assert rig.predictor.wait_for_version(ModelGone("version 1 is not served"), 1).version == 1
+    assert rig.predictor.wait_for_version(rig.window(1), ModelGone("version 1 is not served"), 1).version == 1
     states = [told[0] for told in rig.events.named("state")]
     assert states == ["holding", "holding", "running"]
     assert len(rig.clock.waits) == 2
@@ -306,14 +325,15 @@ def test_a_version_is_waited_for_until_one_fits() -> None:
 def test_a_server_that_lists_what_it_does_not_serve_is_asked_with_pauses() -> None:
     rig = Rig()
     for times in range(1, 5):
-        rig.predictor.wait_for_version(ModelGone("version 1 is not served"), times)
+        rig.predictor.wait_for_version(rig.window(1), ModelGone("version 1 is not served"), times)
     assert len(rig.clock.waits) == 3
     assert rig.clock.waits[-1] > rig.clock.waits[0]
 
 
-def test_a_worker_that_stops_waits_for_no_version() -> None:
+def test_no_version_is_waited_for_on_behalf_of_a_void_window() -> None:
     rig = Rig()
+    window = rig.window(1)
     rig.model.version = None
-    rig.abandon.set()
-    with pytest.raises(Abandoned):
-        rig.predictor.wait_for_version(ModelGone("version 1 is not served"), 1)
+    window.give_up()
+    with pytest.raises(Void):
+        rig.predictor.wait_for_version(window, ModelGone("version 1 is not served"), 1)
