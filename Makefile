@@ -54,7 +54,7 @@ clean:  ## stop the stack; remove .venv, .inferry and caches (trained models sta
 	@if [ -x $(BIN)/inferry-local ]; then $(BIN)/inferry-local down 2>/dev/null || true; fi
 	@rm -rf .venv .inferry .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
 
-lock: $(READY)  ## choose versions and jars anew within pyproject.toml's bounds (needs uv)
+lock: $(READY)  ## choose versions and jars again within pyproject.toml's bounds (needs uv)
 	@if [ -z "$(UV)" ]; then echo "make lock needs uv: see https://docs.astral.sh/uv/" >&2; exit 72; fi
 	@$(LOCK) --upgrade --all-extras -o requirements/all.txt
 	@$(LOCK) --upgrade --extra compression --constraint requirements/all.txt -o requirements/worker.txt

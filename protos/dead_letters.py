@@ -7,7 +7,7 @@ tell the size and the SHA-256 of what was there. Those that begin with
 tools made for Connect's dead letters read ours; the `inferry-` ones are our own. All values are UTF-8 text, numbers in
 decimal.
 
-A record that is replayed and fails again gets these headers anew, in place of the earlier ones; only the count of
+A record that is replayed and fails again gets these headers again, in place of the earlier ones; only the count of
 replays goes on.
 """
 

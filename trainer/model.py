@@ -74,7 +74,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no ty
     fifty batches, so that a batch still mixes freely while most of the padding, and half of the time, is saved."""
 
     def __init__(self, examples: Encoded, seed: int, change: Callable[[Tokens], Tokens] | None = None) -> None:
-        """`change` gives what a batch holds in place of a row, in every epoch anew."""
+        """`change` gives what a batch holds in place of a row, in every epoch again."""
         super().__init__()
         self.examples = examples
         self.change = change or (lambda row: row)

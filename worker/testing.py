@@ -103,8 +103,8 @@ class FakeSource:
         return {partition: len(log) - self._position[partition] for partition, log in self._log.items()}
 
     def finished(self) -> bool:
-        """Whether the committed offsets have reached the end of a bounded topic."""
-        return self._bounded and all(self.committed[partition] >= len(log) for partition, log in self._log.items())
+        """See ports.Source: of a bounded topic, the last record is the last that was added."""
+        return self._bounded and all(self._position[partition] >= len(log) for partition, log in self._log.items())
 
     def close(self) -> None:
         """See ports.Source."""

@@ -2,7 +2,7 @@
 
 `kafka-jars.lock` lists every jar with its SHA-256, one a line: `group:artifact:version sha256:<hex>`. Only listed
 jars are ever put on a classpath. `python -m deploy.local.jars` (part of `make lock`) resolves the coordinates
-below anew and rewrites the list. Repositories are jgo's: Maven Central, and whatever `[repositories]` in jgo's own
+below again and rewrites the list. Repositories are jgo's: Maven Central, and whatever `[repositories]` in jgo's own
 settings file adds; an entry named `central` there takes the place of Maven Central.
 """
 
@@ -74,7 +74,7 @@ def ensure_jars(folder: Path, jars: Sequence[Jar] | None = None) -> list[Path]:
             if _sha256(path) != jar.sha256:
                 raise Damaged(
                     f"{path} does not have the SHA-256 that {LOCK_FILE.name} names. "
-                    "Delete the file and start again to download it anew."
+                    "Delete the file and start again to download it again."
                 )
     return [folder / jar.file_name for jar in locked]
 

@@ -78,7 +78,7 @@ def replay(
     on_progress: OnProgress | None = None,
     interruption: Interruption | None = None,
 ) -> Outcome:
-    """Replays what is in the dead-letter topic now; what fails anew meanwhile is left for the next run.
+    """Replays what is in the dead-letter topic now; what fails again meanwhile is left for the next run.
 
     `on_chosen` is told each dead letter and the topic it goes to. Returns once every delivery's outcome is known and
     remembered. Raises Unavailable when Kafka cannot be reached or has no such topic."""

@@ -47,7 +47,7 @@ def test_a_partition_that_a_rebalance_unpaused_stalls_no_other_one(
     original = member.consumer.poll
 
     def poll(*args: Any, **options: Any) -> Any:
-        """What a rebalance does within a poll: the partition is ours anew, at its committed offset and not paused."""
+        """What a rebalance does within a poll: the partition is ours again, at its committed offset and not paused."""
         member.consumer.resume(other)
         return original(*args, **options)
 

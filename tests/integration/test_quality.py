@@ -64,7 +64,7 @@ def pairs(measured: Report) -> list[tuple[Domain, Domain]]:
 
 def test_the_report_is_about_these_very_reviews(measured: Report) -> None:
     assert measured.held_out
-    assert (KEPT.data_digest, KEPT.held_out) == (measured.data_digest, True), "`make quality` writes the report anew"
+    assert (KEPT.data_digest, KEPT.held_out) == (measured.data_digest, True), "`make quality` writes the report again"
     assert [(kept.name, kept.all.reviews) for kept, _ in pairs(measured)] == [
         (now.name, now.all.reviews) for _, now in pairs(measured)
     ]

@@ -34,7 +34,7 @@ SHARING = ("module", "package")
 
 def keep_bytecode() -> None:
     """Lets this process and those it starts keep compiled modules even where PYTHONDONTWRITEBYTECODE forbids it beside the
-    sources: a run starts hundreds of processes, and compiling tensorflow anew takes each some seconds."""
+    sources: a run starts hundreds of processes, and compiling tensorflow again takes each some seconds."""
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
         os.environ.setdefault("PYTHONPYCACHEPREFIX", str(BYTECODE))
         sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"]

@@ -1,6 +1,6 @@
 """The parts of README.md that the code writes: between `<!-- NAME -->` and `<!-- end -->` stands what NAME's function gives.
 
-`python -m tests.support.readme` writes them anew; `tests/unit/test_readme.py` fails when they have drifted.
+`python -m tests.support.readme` writes them again; `tests/unit/test_readme.py` fails when they have drifted.
 """
 
 from __future__ import annotations

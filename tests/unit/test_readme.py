@@ -12,7 +12,7 @@ ROOT = README.parent
 
 
 def test_the_generated_tables_are_those_of_the_code() -> None:
-    assert written(TEXT) == TEXT, "python -m tests.support.readme writes them anew"
+    assert written(TEXT) == TEXT, "python -m tests.support.readme writes them again"
     assert all(f"<!-- {name} -->" in TEXT for name in PARTS)
 
 

@@ -37,7 +37,7 @@ def _charts(figures: Figures, scores: Floats, positive: Flags) -> list[tuple[str
     loss = (
         f"The loss on the validation part was lowest after epoch {history.best_epoch} "
         f"({history.validation_loss[best]:.3f}); those weights were kept. On the training part the loss is higher, because "
-        "its reviews are cropped and spelled anew in every epoch."
+        "its reviews are cropped and spelled again in every epoch."
     )
     accuracy = (
         f"The kept epoch labels {history.validation_accuracy[best]:.1%} of the validation part as its authors meant, "

@@ -122,7 +122,7 @@ UNDELIVERED_SECONDS = Metric(
     "inferry_undelivered_seconds",
     "gauge",
     "How long records have waited in each partition this worker holds without any of it becoming durable; 0 while none "
-    "waits. Counted anew when the worker begins to run again.",
+    "waits. Counted again when the worker begins to run again.",
     ("topic", "partition"),
 )
 STATE = Metric("inferry_state", "gauge", f"1 for the state the worker is in: {', '.join(STATES)}.", ("state",))

@@ -54,7 +54,7 @@ class _Origin(msgspec.Struct):
 
     rows: int
     failures: int = 0
-    """In a row, for the back-off: a part that was answered, refused or halved begins anew."""
+    """In a row, for the back-off: a part that was answered, refused or halved begins again."""
     answered_well: bool = False
     """Whether a part has got its scores since the batch was halved: the witness that the server scores reviews."""
 

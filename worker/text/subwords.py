@@ -224,7 +224,7 @@ class _Matcher:
             self._packed,
             matchkind=MatchKind.LeftmostLongest,
             implementation=Implementation.ContiguousNFA,  # twice as quick as the DFA, which misses the CPU's cache
-            store_patterns=True,  # its matches are the keys of the dict, not strings that are made anew
+            store_patterns=True,  # its matches are the keys of the dict, not strings that are made again
         ).find_matches_as_strings
         self._split = re.compile(f"([^{re.escape(''.join(sorted(characters)))}]+)").split
         """Apart from each other: what patterns cover, and characters that are in no subword."""

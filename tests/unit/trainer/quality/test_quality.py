@@ -49,7 +49,7 @@ def test_the_kept_page_is_what_the_kept_figures_say() -> None:
     report = Report.parse(figures)
 
     assert report.dump() == figures
-    assert quality_page.markdown(report) == page, "`make quality` writes both anew"
+    assert quality_page.markdown(report) == page, "`make quality` writes both again"
 
 
 def test_the_kept_report_has_every_change_there_is() -> None:

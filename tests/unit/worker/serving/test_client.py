@@ -587,7 +587,7 @@ def test_encoders_of_the_last_three_versions_are_kept_and_no_more(server: FakeSe
     for number in (1, 2, 3, 2, 1, 4, 2):
         server.labels["now"] = number
         assert model.refresh().version == number
-    assert len(made) == 4  # going back to 1 and 2 made nothing anew
+    assert len(made) == 4  # going back to 1 and 2 made nothing again
 
     server.labels["now"] = 3  # the one used longest ago has been dropped
     model.refresh()
