@@ -41,8 +41,10 @@ faults: $(READY)  ## faults at random against real parts, and a checker: make fa
 	@$(BIN)/python -m tests.faults $(FAULTS)
 
 FUZZ ?= --records 1000000
-fuzz: $(READY)  ## malformed records through the decoder: make fuzz FUZZ='--records 1000000 --seed 7'
+TEXTS ?= --texts 100000 --points 1 --no-memory
+fuzz: $(READY)  ## malformed records through the decoder, texts through the compiled encoder: make fuzz FUZZ='--records 1000000 --seed 7' TEXTS='--texts 1000000 --seed 7'
 	@$(BIN)/python -m tests.faults.fuzz $(FUZZ)
+	@$(BIN)/python -m tests.faults.fuzz_encoder $(TEXTS)
 
 lint: $(READY)  ## style, types and the direction of imports
 	@$(BIN)/ruff check .
@@ -52,7 +54,7 @@ lint: $(READY)  ## style, types and the direction of imports
 
 clean:  ## stop the stack; remove .venv, .inferry and caches (trained models stay)
 	@if [ -x $(BIN)/inferry-local ]; then $(BIN)/inferry-local down 2>/dev/null || true; fi
-	@rm -rf .venv .inferry .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
+	@rm -rf .venv .inferry .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build worker/text/_subwords.*.so
 
 lock: $(READY)  ## choose versions and jars again within pyproject.toml's bounds (needs uv)
 	@if [ -z "$(UV)" ]; then echo "make lock needs uv: see https://docs.astral.sh/uv/" >&2; exit 72; fi
@@ -60,7 +62,8 @@ lock: $(READY)  ## choose versions and jars again within pyproject.toml's bounds
 	@$(LOCK) --upgrade --extra compression --constraint requirements/all.txt -o requirements/worker.txt
 	@$(BIN)/python -m deploy.local.jars
 
-$(READY): requirements/all.txt requirements/install.py pyproject.toml
+$(READY): requirements/all.txt requirements/install.py pyproject.toml worker/text/_subwords.c
 	@if [ -z "$(PYTHON)" ]; then echo "make: no python3 found. Install Python 3.11 or newer, or name one: make PYTHON=…" >&2; exit 72; fi
+	@rm -f worker/text/_subwords.*.so   # where there is no compiler any more, an old one must not stay
 	@$(PYTHON) requirements/install.py
 	@touch $@

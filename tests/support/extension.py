@@ -1,0 +1,54 @@
+"""The compiled encoder's extension, built by hand with other flags than the installed one's, and loaded in its place."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from types import ModuleType
+
+NAME = "worker.text._subwords"
+SOURCE = Path(__file__).parents[2] / "worker" / "text" / "_subwords.c"
+
+
+def compiler() -> list[str] | None:
+    """The C compiler that would build the extension: the variable CC, or `cc`. None where there is none."""
+    command = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    return command if shutil.which(command[0]) else None
+
+
+def build(folder: Path, *flags: str) -> Path:
+    """Builds the extension into the folder. Raises RuntimeError with what the compiler said."""
+    command = compiler()
+    if command is None:
+        raise RuntimeError("there is no C compiler")
+    built = folder / f"_subwords{sysconfig.get_config_var('EXT_SUFFIX')}"
+    shared = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
+    include = sysconfig.get_paths()["include"]
+    arguments = [*command, "-std=c11", "-fPIC", *shared, f"-I{include}", *flags, str(SOURCE), "-o", str(built)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{shlex.join(arguments)}\n{done.stdout}{done.stderr}")
+    return built
+
+
+def load(built: Path, name: str = "_subwords") -> ModuleType:
+    """The extension in this file, as a module of its own."""
+    loader = importlib.machinery.ExtensionFileLoader(name, str(built))
+    spec = importlib.util.spec_from_file_location(name, built, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def install(built: Path) -> None:
+    """From here on this is the extension that `worker.text.compiled` finds; it must not have been imported yet."""
+    assert "worker.text.compiled" not in sys.modules
+    sys.modules[NAME] = load(built, NAME)
