@@ -16,8 +16,8 @@
      - a text that goes run by run, where each underscore becomes seven bytes, at most 7 times that, and n * (L + 1) to find runs.
    So time is linear in the text, whatever it holds. With COUNT_STEPS defined the steps are counted, for the tests.
 
-   Memory. For a window 4 bytes an id, twice that while it grows; for its largest text 1.25 bytes a byte, and 7 for its longest run
-   with underscores.
+   Memory. For a window 4 bytes an id, up to three times that while it grows; for its largest text 4 bytes a character and
+   a quarter more for bitmaps, and 14 bytes a byte of its longest run where it has underscores.
 
    Every allocation and every size that could overflow is checked; bytes are read as larger integers through memcpy only. */
 #define PY_SSIZE_T_CLEAN
@@ -207,6 +207,7 @@ static int place_children(Builder *builder, size_t node, const uint8_t *labels, 
     Trie *trie = builder->trie;
     size_t base = builder->lowest;
     for (;; base++) {
+        STEP();
         if (base >= MOST_BASES) return TOO_LARGE;
         if (have_room(builder, base)) return NO_MEMORY;
         if (builder->used[base]) continue;
@@ -316,7 +317,7 @@ static inline size_t home(const Encoder *self, uint64_t low, uint32_t high) {
     return (size_t)(mixed >> self->whole_shift);
 }
 
-/* Reads 12 bytes. What is beyond the token becomes ones: a byte that no text holds, where zeros would make "a" and "a\0" alike. */
+/* Reads 12 bytes. What is beyond the token becomes ones, a byte that no text holds: with zeros "a" and "a\0" would be alike. */
 static inline void whole_key(const uint8_t *bytes, size_t length, uint64_t *low, uint32_t *high) {
     memcpy(low, bytes, 8);
     memcpy(high, bytes + 8, 4);
@@ -748,7 +749,7 @@ static Py_ssize_t rows_length(PyObject *self) { return ((Rows *)self)->count; }
 static PyMethodDef rows_methods[] = {
     {"is_truncated", rows_is_truncated, METH_O, "Whether this row was cut to the limit."},
     {"padded", rows_padded, METH_VARARGS,
-     "padded(indexes, length, kind, padding): these rows as bytes, each padded to `length` ids of kind i, q or f (struct's names)."},
+     "padded(indexes, length, kind, padding): these rows as bytes, each of `length` ids of kind i, q or f (struct's names)."},
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef rows_getset[] = {

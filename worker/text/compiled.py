@@ -1,5 +1,4 @@
-"""The compiled subword encoder: a window at a time, the ids of `subwords.Vocabulary.encode_ids`, at a tenth of the automaton's
-cost.
+"""The compiled subword encoder: the ids of `subwords.Vocabulary.encode_ids`, at a tenth of the automaton's cost.
 
 Its C source is `_subwords.c`, which says how it works and what bounds its time and memory. It is built when the project is
 installed and there is a C compiler; `available` tells whether it was.
@@ -85,5 +84,5 @@ class CompiledEncoder:
         self._encoder = _subwords.Encoder(vocabulary.subwords, limit)
 
     def encode_many(self, texts: Sequence[str]) -> CompiledRows:
-        """See ports.Encoder. Lone surrogates count as U+FFFD. The interpreter's lock is released for all but small windows."""
+        """See ports.Encoder. Lone surrogates count as U+FFFD. Releases the interpreter's lock for all but small windows."""
         return CompiledRows(self._encoder.encode_many(texts), self._dtype, self._padding, self._length)
