@@ -53,6 +53,12 @@ static unsigned long long steps;
 #define STEP() ((void)0)
 #endif
 
+#ifdef EXACT_ROOM /* so that the sanitizers see a write that is one too far */
+#define SPARE(room) ((room) * 0)
+#else
+#define SPARE(room) (room) /* lest what grows bit by bit is copied each time */
+#endif
+
 /* Memory for `count` elements; the old contents stay. Needs no interpreter. NULL: there is none, and `old` is as it was. */
 static void *resized(void *old, size_t count, size_t size) {
     if (count > (size_t)PY_SSIZE_T_MAX / size) return NULL;
@@ -402,7 +408,8 @@ static int scratch_room(Scratch *scratch, size_t blocks) {
 static int reserve_ids(Ids *out, size_t more) {
     if (out->room - out->count >= more) return 0;
     if (out->room > SIZE_MAX / 4 || more > SIZE_MAX / 4) return NO_MEMORY;
-    size_t room = out->room * 2 > out->count + more ? out->room * 2 : out->count + more;
+    size_t room = out->count + more, spare = SPARE(out->room * 2);
+    if (room < spare) room = spare;
     int32_t *ids = resized(out->ids, room, sizeof *ids);
     if (!ids) return NO_MEMORY;
     out->ids = ids;
@@ -554,10 +561,12 @@ static int escape(Scratch *scratch, size_t from, size_t to, size_t *length) {
     for (size_t at = from; at < to; at++)
         if (scratch->text[at] == '_') needed += UNDERSCORE_LENGTH - 1;
     if (needed >= scratch->token_room) {
-        uint8_t *token = needed < SIZE_MAX / 4 ? resized(scratch->token, needed * 2 + 1, 1) : NULL;
+        if (needed > SIZE_MAX / 4) return NO_MEMORY;
+        size_t room = needed + 1 + SPARE(needed);
+        uint8_t *token = resized(scratch->token, room, 1);
         if (!token) return NO_MEMORY;
         scratch->token = token;
-        scratch->token_room = needed * 2 + 1;
+        scratch->token_room = room;
     }
     for (size_t at = from; at < to; at++) {
         if (scratch->text[at] == '_') {
@@ -796,7 +805,7 @@ static int take_text(PyObject *str, Text *text) {
 static int encode_texts(const Encoder *self, const Text *texts, size_t characters, Rows *rows) {
     Ids ids = {0};
     Scratch scratch = {0};
-    int failed = reserve_ids(&ids, characters / 3 + 64);
+    int failed = reserve_ids(&ids, SPARE(characters / 3 + 64));
     for (Py_ssize_t n = 0; n < rows->count && !failed; n++) {
         size_t before = ids.count;
         int more = encode(self, &texts[n], &scratch, &ids);
