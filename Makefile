@@ -42,7 +42,7 @@ faults: $(READY)  ## faults at random against real parts, and a checker: make fa
 
 FUZZ ?= --records 1000000
 TEXTS ?= --texts 100000 --points 1 --no-memory
-fuzz: $(READY)  ## malformed records through the decoder, texts through the compiled encoder: make fuzz FUZZ='--records 1000000 --seed 7' TEXTS='--texts 1000000 --seed 7'
+fuzz: $(READY)  ## malformed records and odd texts: make fuzz FUZZ='--records 1000000 --seed 7' TEXTS='--texts 1000000 --seed 7'
 	@$(BIN)/python -m tests.faults.fuzz $(FUZZ)
 	@$(BIN)/python -m tests.faults.fuzz_encoder $(TEXTS)
 

@@ -14,24 +14,27 @@ from pathlib import Path
 from types import ModuleType
 
 NAME = "worker.text._subwords"
-SOURCE = Path(__file__).parents[2] / "worker" / "text" / "_subwords.c"
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "worker" / "text" / "_subwords.c"
+INCLUDE = Path(sysconfig.get_paths()["include"])
 
 
 def compiler() -> list[str] | None:
-    """The C compiler that would build the extension: the variable CC, or `cc`. None where there is none."""
+    """The C compiler that would build the extension: the variable CC, or `cc`.
+
+    None where there is none, and where Python's headers are missing (Debian has them in python3-dev)."""
     command = shlex.split(os.environ.get("CC", "")) or ["cc"]
-    return command if shutil.which(command[0]) else None
+    return command if shutil.which(command[0]) and (INCLUDE / "Python.h").exists() else None
 
 
 def build(folder: Path, *flags: str) -> Path:
     """Builds the extension into the folder. Raises RuntimeError with what the compiler said."""
     command = compiler()
     if command is None:
-        raise RuntimeError("there is no C compiler")
+        raise RuntimeError("there is no C compiler, or Python's headers are missing")
     built = folder / f"_subwords{sysconfig.get_config_var('EXT_SUFFIX')}"
     shared = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
-    include = sysconfig.get_paths()["include"]
-    arguments = [*command, "-std=c11", "-fPIC", *shared, f"-I{include}", *flags, str(SOURCE), "-o", str(built)]
+    arguments = [*command, "-std=c11", "-fPIC", *shared, f"-I{INCLUDE}", *flags, str(SOURCE), "-o", str(built)]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{shlex.join(arguments)}\n{done.stdout}{done.stderr}")

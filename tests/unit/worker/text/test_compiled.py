@@ -9,6 +9,7 @@ import gc
 import importlib.util
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -500,7 +501,7 @@ def test_random_texts_under_the_sanitizers(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         env=environment,
-        cwd=Path(__file__).parents[4],
+        cwd=extension.ROOT,
         check=False,
     )
 
@@ -509,9 +510,40 @@ def test_random_texts_under_the_sanitizers(tmp_path: Path) -> None:
     assert "5,000 random texts, whole and cut: the same" in done.stdout
 
 
+@pytest.fixture
+def installed(tmp_path: Path) -> Callable[..., list[Path]]:
+    """Builds what pyproject.toml tells setuptools of the extension, elsewhere; returns what was built."""
+
+    def build(**environment: str) -> list[Path]:
+        for name in ("pyproject.toml", "README.md", "LICENSE", "worker/text/_subwords.c"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(extension.ROOT / name, tmp_path / name)
+        subprocess.run(
+            [sys.executable, "-c", "import setuptools; setuptools.setup()", "-q", "build_ext", "--build-lib", "built"],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            capture_output=True,
+            check=True,
+        )
+        return list((tmp_path / "built").rglob("_subwords.*"))
+
+    return build
+
+
+@compiles
+def test_installing_builds_it_where_there_is_a_compiler(installed: Callable[..., list[Path]]) -> None:
+    [built] = installed()
+
+    assert extension.load(built).Encoder(["a"], 5).encode_many(["aa"]).tokens == (2,)
+
+
+def test_installing_succeeds_where_there_is_none(installed: Callable[..., list[Path]], tmp_path: Path) -> None:
+    assert installed(CC=str(tmp_path / "no-compiler")) == []
+
+
 def test_without_the_extension_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, extension.NAME, None)
-    monkeypatch.delattr("worker.text._subwords", raising=False)
+    monkeypatch.delattr("worker.text._subwords", raising=False)  # where it was imported before
     spec = importlib.util.spec_from_file_location("compiled_without", compiled.__file__)
     assert spec is not None
     assert spec.loader is not None
