@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from worker.text.subwords import Vocabulary
+from worker.text import Vocabulary
 
 FORMAT = 1
 ENCODER = "tfds-subwords"

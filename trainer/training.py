@@ -23,7 +23,7 @@ from trainer.report import report
 from trainer.steps import Steps
 from trainer.versions.export import Served, export
 from trainer.versions.layout import FIGURES_FILE, KERAS_FILE, REPORT_FILE
-from worker.text.subwords import Vocabulary
+from worker.text import Vocabulary
 
 EXAMPLES = (
     ("That movie i saw the other day was fantabulous", "positive"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from trainer.quiet import tfds
-from worker.text.subwords import Vocabulary, has_line_break
+from worker.text.vocabulary import Vocabulary, has_line_break
 
 DEFAULT_SIZE = 2**13
 SAMPLE_CHARACTERS = 8_000_000

@@ -61,17 +61,6 @@ class Review(msgspec.Struct, frozen=True, gc=False):
     attributes: Mapping[str, str] = {}
 
 
-class Row(NamedTuple):
-    """One review, encoded for one model version."""
-
-    content: bytes
-    """Token ids packed in the model's dtype, little-endian; for a model that takes text, its UTF-8."""
-    tokens: int
-    """How many tokens `content` holds; for a model that takes text, 1."""
-    truncated: bool
-    """Whether tokens beyond the model's limit were cut off."""
-
-
 class DType(StrEnum):
     """The tensor element types we send and read, by TensorFlow's names (tensorflow/core/framework/types.proto)."""
 
@@ -166,30 +155,3 @@ class EncoderSpec(msgspec.Struct, frozen=True):
     """The vocabulary as the model itself tells it, in the order of its ids."""
     vocabulary: bytes = b""
     """The vocabulary's file, where it comes from one instead."""
-
-
-class BuiltEncoder(NamedTuple):
-    """An encoder, and what it says of its vocabulary, to be held against the model's card."""
-
-    encoder: Any
-    """A `ports.Encoder`."""
-    vocabulary_size: int = 0
-    digest: str = ""
-    """`sha256:<hex>` of the vocabulary's file; empty for a model that takes text."""
-
-
-class ServedModel(msgspec.Struct, frozen=True):
-    """One model version and all that is needed to feed it and to read its scores."""
-
-    name: str
-    version: int
-    labels: tuple[str, ...]
-    """For one sigmoid output (negative, positive); for k outputs, k labels."""
-    threshold: float
-    """With one output: a score at or above it gets the second label."""
-    encoder: Any
-    """A `ports.Encoder` made from this version's own vocabulary."""
-    digest: str = ""
-    """`sha256:<hex>` of the vocabulary's text, or empty for a model that takes text."""
-    length: int | None = None
-    """Tokens of every row, where the model's input is not open in length."""

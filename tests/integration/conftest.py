@@ -13,7 +13,7 @@ from tests.support.model_server import ServerAddress
 from tests.support.models import TinyModel
 from tests.support.worker_world import World
 from trainer.card import Card
-from worker.text.subwords import Vocabulary
+from worker.text import Vocabulary
 
 
 class MakeWorld(Protocol):

@@ -17,7 +17,7 @@ from trainer.card import Card
 from trainer.quiet import tf
 from trainer.versions import registry
 from trainer.versions.export import export
-from worker.text.subwords import Vocabulary
+from worker.text import Vocabulary
 
 GOOD = "good great fantastic wonderful excellent fabulous superb perfect loved best fun brilliant".split()  # noqa: SIM905  words read best as a line
 BAD = "bad awful aweful terrible boring horrible worst poor dull hated waste stupid".split()  # noqa: SIM905  words read best as a line

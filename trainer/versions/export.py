@@ -17,7 +17,7 @@ from trainer.card import Card
 from trainer.errors import ExportError
 from trainer.quiet import tf
 from trainer.versions.layout import CARD_FILE, EXTRA, VOCABULARY_FILE
-from worker.text.subwords import Vocabulary
+from worker.text import Vocabulary
 
 
 class Served(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types

@@ -12,7 +12,7 @@ from trainer.card import Card
 from trainer.errors import DataError, VersionError
 from trainer.figures import Figures
 from trainer.versions.layout import CARD_FILE, EXTRA, FIGURES_FILE, VOCABULARY_FILE
-from worker.text.subwords import Vocabulary
+from worker.text import Vocabulary
 
 
 @dataclass(frozen=True)

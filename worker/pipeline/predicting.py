@@ -27,8 +27,8 @@ from worker.errors import BAD_REPLY, ModelGone, ModelMismatch, ServingRejected, 
 from worker.pipeline.batching import halve
 from worker.pipeline.in_flight import Void, WindowInFlight
 from worker.pipeline.preparing import Encoded
-from worker.ports import Call, Clock, Events, Model
-from worker.records import Batch, Reason, ServedModel
+from worker.ports import Call, Clock, Events, Model, ServedModel
+from worker.records import Batch, Reason
 from worker.state import Component, WorkerState
 
 NEVER_A_STRIKE = "RESOURCE_EXHAUSTED"
@@ -146,8 +146,7 @@ class Predictor:
             self._state.release(Component.PREDICTION)
 
     def _send(self, encoded: Encoded, batch: Batch) -> Call:
-        rows = [encoded.rows[index] for index in batch.rows]
-        return self._model.predict(encoded.served, encoded.served.encoder.tensor(rows, batch.longest))
+        return self._model.predict(encoded.served, encoded.rows.tensor(batch.rows, batch.longest))
 
     def _pause(self, seconds: float, window: WindowInFlight) -> None:
         """Raises Void when the window is given up meanwhile."""
@@ -216,7 +215,7 @@ class Predictor:
         if len(attempt.batch.rows) == 1:
             rejections[attempt.batch.rows[0]] = verdict
             return
-        for half in reversed(halve(attempt.batch, [row.tokens for row in encoded.rows])):
+        for half in reversed(halve(attempt.batch, encoded.rows.tokens)):
             alone = attempt.bad_replies and len(half.rows) == 1
             waiting.appendleft(
                 _Attempt(

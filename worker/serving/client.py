@@ -18,8 +18,8 @@ from msgspec.structs import replace
 
 from protos.serving.tensor_pb2 import TensorProto
 from worker.errors import ConfigError, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
-from worker.ports import Clock, Events
-from worker.records import ServedModel, Tensor
+from worker.ports import Clock, Events, ServedModel
+from worker.records import Tensor
 from worker.serving.calls import Calls, Prediction, Rpc
 from worker.serving.errors import NO_VERSION, error_for
 from worker.serving.options import ServingOptions, read_file

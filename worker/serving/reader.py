@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from worker.errors import ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
-from worker.records import BuiltEncoder, DType, EncoderSpec, Tensor
+from worker.ports import BuiltEncoder
+from worker.records import DType, EncoderSpec, Tensor
 from worker.serving.errors import NO_VERSION, bad_reply
 from worker.serving.options import ServingOptions
 from worker.serving.signature import (

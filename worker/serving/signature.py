@@ -13,7 +13,8 @@ import msgspec
 
 from protos.serving.prediction_pb2 import SignatureDef, TensorInfo
 from worker.errors import ModelMismatch
-from worker.records import BuiltEncoder, DType, EncoderKind, EncoderSpec, ServedModel, Tensor
+from worker.ports import BuiltEncoder, ServedModel
+from worker.records import DType, EncoderKind, EncoderSpec, Tensor
 from worker.serving.options import ServingOptions
 from worker.serving.wire import dtype_name
 

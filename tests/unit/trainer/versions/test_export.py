@@ -16,7 +16,7 @@ from trainer.card import Card
 from trainer.errors import ExportError
 from trainer.quiet import tf
 from trainer.versions.export import export
-from worker.text.subwords import Vocabulary
+from worker.text import Vocabulary
 
 Loaded = Any
 

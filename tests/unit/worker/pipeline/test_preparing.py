@@ -23,4 +23,4 @@ def test_the_budget_counts_the_padding_that_a_fixed_length_needs(
 
     assert len(encoded.batches) == batches
     assert {batch.longest for batch in encoded.batches} == {longest}
-    assert [row.tokens for row in encoded.rows] == [2] * 8
+    assert list(encoded.rows.tokens) == [2] * 8

@@ -12,8 +12,8 @@ from worker.pipeline.preparing import Decoded
 from worker.pipeline.shadow import Shadow
 from worker.records import Labelled, Review, Window
 from worker.serving.client import GrpcModel, ServingOptions
-from worker.serving.opening import build_encoder
 from worker.testing import FakeCall, FakeModel, RecordingEvents
+from worker.text import build_encoder
 
 
 def delivered(texts: Sequence[str], label: str) -> tuple[Decoded, list[Labelled]]:

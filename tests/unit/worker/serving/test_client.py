@@ -24,7 +24,8 @@ from tests.support.fake_serving import (
 )
 from worker.clock import SystemClock
 from worker.errors import ConfigError, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
-from worker.records import BuiltEncoder, DType, EncoderKind, EncoderSpec, ServedModel, Tensor
+from worker.ports import BuiltEncoder, ServedModel
+from worker.records import DType, EncoderKind, EncoderSpec, Tensor
 from worker.serving.client import GrpcModel, ServingOptions
 from worker.serving.errors import error_for
 from worker.testing import RecordingEvents
@@ -87,8 +88,8 @@ Connect = Callable[..., GrpcModel]
 
 
 def predict(model: GrpcModel, served: ServedModel, *texts: str) -> Any:
-    rows = [served.encoder.encode(text) for text in texts]
-    return model.predict(served, served.encoder.tensor(rows, max(row.tokens for row in rows)))
+    rows = served.encoder.encode_many(texts)
+    return model.predict(served, rows.tensor(range(len(texts)), max(rows.tokens)))
 
 
 def scores_of(model: GrpcModel, *texts: str) -> Sequence[Sequence[float]]:
@@ -746,5 +747,4 @@ def test_half_a_certificate_is_refused(connect: Connect, settings: dict[str, str
 
 def test_the_encoder_of_the_tests_is_what_it_says() -> None:
     spec = EncoderSpec(EncoderKind.SUBWORDS, DType.INT32, max_tokens=5)
-    rows = [IdEncoder(spec).encode("1 2"), IdEncoder(spec).encode("3")]
-    assert IdEncoder(spec).tensor(rows, 2).content == b"\1\0\0\0\2\0\0\0\3\0\0\0\0\0\0\0"
+    assert IdEncoder(spec).encode_many(["1 2", "3"]).tensor([0, 1], 2).content == b"\1\0\0\0\2\0\0\0\3\0\0\0\0\0\0\0"
