@@ -1,4 +1,4 @@
-"""Builds the subword vocabulary. Encoding with it is `worker.text.subwords`'s, for training and serving alike."""
+"""Builds the subword vocabulary. Encoding with it is `worker.text`'s, for training and serving alike."""
 
 from __future__ import annotations
 
