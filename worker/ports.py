@@ -184,7 +184,7 @@ class Events(Protocol):
         """A micro-batch was planned: `tokens` of its `padded_tokens` are real."""
 
     def predicted(self, seconds: float, status: str) -> None:
-        """One Predict call ended with this gRPC status name (OK, UNAVAILABLE, …) or BAD_REPLY."""
+        """One Predict call ended: OK, BAD_REPLY, or the adapter's name for what went wrong."""
 
     def retrying(self, what: str, status: str, attempt: int, delay_seconds: float, detail: str) -> None:
         """Something failed for now and is tried again after `delay_seconds`. `what`: predict, model, deliver, kafka."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Event, Lock
 from typing import Any
 
-from worker.errors import BAD_REPLY, DeliveryFailed, ModelGone, ServingUnavailable, SourceLost, WorkerError
+from worker.errors import Cause, DeliveryFailed, ModelGone, ServingUnavailable, SourceLost, WorkerError
 from worker.ports import ServedModel
 from worker.records import DeadLetter, DType, Labelled, Partition, Reason, Record, Tensor, Window
 from worker.state import Phase, WorkerState
@@ -233,7 +233,7 @@ class FakeModel:
             return FakeCall(ModelGone(f"version {served.version} is not served"))
         scores = [tuple(self.score(text)) for text in texts]
         if not all(0 <= score <= 1 for row in scores for score in row):  # NaN included
-            return FakeCall(self.fail(texts) or ServingUnavailable("a score makes no sense", BAD_REPLY))
+            return FakeCall(self.fail(texts) or ServingUnavailable("a score makes no sense", Cause.BAD_REPLY))
         return FakeCall(self.fail(texts) or scores)
 
     def probe(self) -> None:

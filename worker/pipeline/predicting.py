@@ -23,16 +23,13 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from worker.backoff import Backoff
-from worker.errors import BAD_REPLY, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
+from worker.errors import Cause, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
 from worker.pipeline.batching import halve
 from worker.pipeline.in_flight import Void, WindowInFlight
 from worker.pipeline.preparing import Encoded
 from worker.ports import Call, Clock, Events, Model, ServedModel
 from worker.records import Batch, Reason
 from worker.state import Component, WorkerState
-
-NEVER_A_STRIKE = "RESOURCE_EXHAUSTED"
-"""The status that is never a review's fault: the server says that it is full."""
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -136,11 +133,11 @@ class Predictor:
                 try:
                     return self._model.refresh()
                 except (ServingUnavailable, ModelMismatch) as error:
-                    why = str(error)
+                    why, status = str(error), error.status
                 attempt += 1
                 delay = self._backoff.after(attempt, self._jitter)
                 self._state.hold(Component.PREDICTION, why)
-                self._events.retrying("model", "NOT_FOUND", attempt, delay, why)
+                self._events.retrying("model", status, attempt, delay, why)
                 self._pause(delay, window)
         finally:
             self._state.release(Component.PREDICTION)
@@ -160,9 +157,9 @@ class Predictor:
     def _wait_after(self, attempt: _Attempt, error: ServingUnavailable, window: WindowInFlight) -> None:
         """Counts the failure, then backs off and probes until the server answers. Raises ModelGone, Void."""
         if attempt.proven:
-            if error.status != NEVER_A_STRIKE:
+            if error.cause is not Cause.OVERLOADED:
                 attempt.strikes += 1
-                attempt.bad_replies |= error.status == BAD_REPLY
+                attempt.bad_replies |= error.cause is Cause.BAD_REPLY
             # Probes pass and batches do not: an overloaded server, or a review that hangs it. Either may take minutes.
             self._state.hold(Component.PREDICTION, str(error))
         tries = attempt.origin.failures
@@ -241,5 +238,5 @@ def _verdict(attempt: _Attempt, error: ServingUnavailable) -> Rejection:
         f"the model server failed {attempt.strikes} times on this review alone ({error.status}: {error}), "
         "each time right after it had answered another request"
     )
-    reason = Reason.REJECTED_BY_MODEL if error.status == BAD_REPLY else Reason.CRASHES_MODEL
+    reason = Reason.REJECTED_BY_MODEL if error.cause is Cause.BAD_REPLY else Reason.CRASHES_MODEL
     return Rejection(reason, detail)

@@ -17,11 +17,11 @@ import grpc
 from msgspec.structs import replace
 
 from protos.serving.tensor_pb2 import TensorProto
-from worker.errors import ConfigError, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
+from worker.errors import Cause, ConfigError, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
 from worker.ports import Clock, Events, ServedModel
 from worker.records import Tensor
 from worker.serving.calls import Calls, Prediction, Rpc
-from worker.serving.errors import NO_VERSION, error_for
+from worker.serving.errors import error_for, given_up, meaning_of
 from worker.serving.options import ServingOptions, read_file
 from worker.serving.reader import EncoderFactory, Reader
 from worker.serving.signature import Served
@@ -31,8 +31,6 @@ from worker.serving.wire import PREDICT, Scores, predict_request, read_output, r
 
 __all__ = ["EncoderFactory", "GrpcModel", "ServingOptions"]
 
-MISMATCH = "MODEL_MISMATCH"
-"""Told in place of a gRPC status."""
 KEPT_VERSIONS = 3
 """Encoders kept: the version in use, the one before it while its last windows finish, and one to go back to."""
 
@@ -84,7 +82,7 @@ class GrpcModel:
         """See ports.Model. During an outage, the last version known."""
         served = self._current
         if served is None:
-            raise ServingUnavailable(self._why_none)
+            raise ServingUnavailable(self._why_none, status="UNAVAILABLE")
         return served
 
     def refresh(self) -> ServedModel:
@@ -113,7 +111,7 @@ class GrpcModel:
         if len(request) > self._options.max_request_bytes:
             limit = self._options.max_request_bytes
             why = f"the request has {len(request):,} bytes; the limit is {limit:,}."
-            prediction.settle(ServingRejected(f"{prediction.what}: {why}", "RESOURCE_EXHAUSTED"))
+            prediction.settle(ServingRejected(f"{prediction.what}: {why}", status="RESOURCE_EXHAUSTED"))
         else:
             self._calls.submit(prediction)
         return prediction
@@ -155,12 +153,12 @@ class GrpcModel:
         try:
             reply: bytes = self._channel.unary_unary(method)(request, timeout=self._options.request_timeout_seconds)
         except grpc.RpcError as error:
-            status = error.code().name
-            if status == "UNAVAILABLE":
+            status, details = error.code().name, error.details() or ""
+            if meaning_of(status, details).outage:
                 self._outage()
-            raise error_for(status, error.details() or "", what) from error
+            raise error_for(status, details, what) from error
         except ValueError as error:  # how grpc says that the channel is closed
-            raise ServingUnavailable(f"{what}: {error}", "CANCELLED") from error
+            raise given_up(what, str(error)) from error
         return reply
 
     def _tried_out(self, served: Served) -> Served:
@@ -189,7 +187,7 @@ class GrpcModel:
         try:
             self.refresh()
         except Exception as error:  # noqa: BLE001  whatever it was, without this thread no new version would be seen
-            status = error.status if isinstance(error, ServingUnavailable) else MISMATCH
+            status = error.status if isinstance(error, ServingUnavailable) else ModelMismatch.status
             self._events.retrying("model", status, 1, self._options.poll_seconds, str(error))
 
     def _wanted(self, states: Mapping[int, str]) -> int:
@@ -202,13 +200,13 @@ class GrpcModel:
         served = self._current
         if served is None or states.get(served.version) != AVAILABLE:
             raise error
-        self._events.retrying("model", MISMATCH, 1, self._options.poll_seconds, str(error))
+        self._events.retrying("model", error.status, 1, self._options.poll_seconds, str(error))
         return served
 
     def _note(self, error: ServingUnavailable | ModelMismatch) -> None:
         """Remembers why there is no version. An outage leaves the one in use: the server said nothing about it."""
         self._why_none = str(error)
-        gone = isinstance(error, ModelMismatch) or error.status == NO_VERSION
+        gone = isinstance(error, ModelMismatch) or error.cause is Cause.NO_VERSION
         if gone and self._current is not None:
             self._current = None
             self._events.serving(None)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from worker.errors import ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
 from worker.ports import BuiltEncoder
 from worker.records import DType, EncoderSpec, Tensor
-from worker.serving.errors import NO_VERSION, bad_reply
+from worker.serving.errors import bad_reply, no_version
 from worker.serving.options import ServingOptions
 from worker.serving.signature import (
     VOCABULARY,
@@ -59,9 +59,9 @@ class Reader:
         try:
             return read_states(self._ask(GET_MODEL_STATUS, status_request(model), what), what)
         except ModelGone as error:
-            raise ServingUnavailable(f"The server at {target} has no model {model}: {error}", NO_VERSION) from error
+            raise no_version(f"The server at {target} has no model {model}: {error}") from error
         except ServingRejected as error:
-            raise ServingUnavailable(str(error), error.status) from error
+            raise ServingUnavailable(str(error), status=error.status) from error
 
     def labelled(self, label: str) -> int:
         """The version that bears a label. GetModelStatus ignores labels (model_servers/get_model_status_impl.cc),
@@ -71,7 +71,7 @@ class Reader:
         try:
             version, _ = read_metadata(self._ask(GET_MODEL_METADATA, request, what), what)
         except (ModelGone, ServingRejected) as error:  # an unknown label is INVALID_ARGUMENT
-            raise ServingUnavailable(str(error), NO_VERSION) from error
+            raise no_version(str(error)) from error
         return version
 
     def describe(self, version: int) -> Endpoint:

@@ -10,6 +10,7 @@ import pytest
 
 from worker.backoff import Backoff
 from worker.errors import (
+    Cause,
     DeadLetterLimitReached,
     DeliveryFailed,
     InvalidReview,
@@ -166,7 +167,7 @@ def test_an_outage_of_the_model_dead_letters_nothing_however_long() -> None:
 def test_an_overloaded_server_that_still_answers_probes_dead_letters_nothing() -> None:
     bench = Bench([record(offset) for offset in range(4)])
     fails = iter([True] * 100)
-    bench.model.fail = lambda _texts: ServingUnavailable("full", "RESOURCE_EXHAUSTED") if next(fails, False) else None
+    bench.model.fail = lambda _texts: ServingUnavailable("full", Cause.OVERLOADED) if next(fails, False) else None
     bench.pipeline.run()
     bench.assert_each_once(4)
     assert not bench.delivery.dead_letters

@@ -74,7 +74,7 @@ class HungModel(FakeModel):
 
 class HungCall(FakeCall):
     def __init__(self, model: HungModel) -> None:
-        super().__init__(ServingUnavailable("the call was given up", "CANCELLED"))
+        super().__init__(ServingUnavailable("the call was given up"))
         self._model = model
 
     def result(self) -> Sequence[Sequence[float]]:
