@@ -62,17 +62,18 @@ class Review(msgspec.Struct, frozen=True, gc=False):
 
 
 class DType(StrEnum):
-    """The tensor element types we send and read, by TensorFlow's names (tensorflow/core/framework/types.proto)."""
+    """The element types of the tensors we send and read."""
 
-    FLOAT = "DT_FLOAT"
-    DOUBLE = "DT_DOUBLE"
-    INT32 = "DT_INT32"
-    INT64 = "DT_INT64"
-    STRING = "DT_STRING"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    INT32 = "int32"
+    INT64 = "int64"
+    TEXT = "text"
+    """Strings of bytes: UTF-8."""
 
 
 class Tensor(msgspec.Struct, frozen=True, gc=False):
-    """A dense tensor ready for the wire: `content` little-endian and row-major, or `strings` for DT_STRING."""
+    """A dense tensor ready for the wire: `content` little-endian and row-major, or `strings` for text."""
 
     dtype: DType
     shape: tuple[int, ...]

@@ -181,7 +181,7 @@ class WordRows:
 
     def tensor(self, indexes: Sequence[int], longest: int) -> Tensor:  # noqa: ARG002  strings are not padded
         """See ports.Rows."""
-        return Tensor(DType.STRING, (len(indexes),), strings=[self._texts[index] for index in indexes])
+        return Tensor(DType.TEXT, (len(indexes),), strings=[self._texts[index] for index in indexes])
 
 
 def running(events: RecordingEvents) -> WorkerState:

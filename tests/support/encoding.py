@@ -7,7 +7,7 @@ import struct
 from worker.ports import Encoder, Rows
 from worker.records import DType
 
-FORMATS = {DType.INT32: "i", DType.INT64: "q", DType.FLOAT: "f"}
+FORMATS = {DType.INT32: "i", DType.INT64: "q", DType.FLOAT32: "f"}
 
 
 def ids_of(rows: Rows, index: int = 0) -> list[int]:

@@ -104,7 +104,7 @@ class Reader:
         )
 
     def _spec(self, endpoint: Endpoint) -> EncoderSpec:
-        if endpoint.card is None or endpoint.dtype is DType.STRING:
+        if endpoint.card is None or endpoint.dtype is DType.TEXT:
             return encoder_spec(endpoint, self._options, vocabulary=self._vocabulary)
         ids = range(1, endpoint.card.subwords + 1)
         chunks = [ids[start : start + VOCABULARY_ROWS] for start in range(0, len(ids), VOCABULARY_ROWS)]

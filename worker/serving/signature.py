@@ -16,7 +16,7 @@ from worker.errors import ModelMismatch
 from worker.ports import BuiltEncoder, ServedModel
 from worker.records import DType, EncoderKind, EncoderSpec, Tensor
 from worker.serving.options import ServingOptions
-from worker.serving.wire import dtype_name
+from worker.serving.wire import TF_DTYPES, dtype_name, dtype_of
 
 VOCABULARY = "vocabulary"
 CARD_FORMAT = 1
@@ -26,9 +26,9 @@ DEFAULT_MAX_TOKENS = 4_096
 TFDS_HEADER = b"### SubwordTextEncoder"
 """How a tfds .subwords file begins; any other vocabulary file is a list of word pieces."""
 
-_INPUT_DTYPES = (DType.INT32, DType.INT64, DType.FLOAT, DType.STRING)
-"""DT_FLOAT, since Keras 2 gives a Sequential model that begins with an Embedding an input of its weights' dtype."""
-_OUTPUT_DTYPES = (DType.FLOAT, DType.DOUBLE)
+_INPUT_DTYPES = (DType.INT32, DType.INT64, DType.FLOAT32, DType.TEXT)
+"""float32, since Keras 2 gives a Sequential model that begins with an Embedding an input of its weights' dtype."""
+_OUTPUT_DTYPES = (DType.FLOAT32, DType.FLOAT64)
 _PROTO_METHODS = ("tensorflow/serving/classify", "tensorflow/serving/regress")  # they take serialised tf.Examples
 
 
@@ -136,7 +136,7 @@ def encoder_spec(
 
     Raises ModelMismatch."""
     card = endpoint.card
-    if endpoint.dtype is DType.STRING:
+    if endpoint.dtype is DType.TEXT:
         kind = EncoderKind.TEXT
     elif card is not None:
         kind = card.encoder
@@ -145,7 +145,7 @@ def encoder_spec(
     else:
         raise ModelMismatch(
             f"Version {endpoint.version} of model {options.model} takes token ids (input {endpoint.input_name}, "
-            f"{endpoint.dtype} [-1, {endpoint.length or -1}]) and has no signature "
+            f"{dtype_name(TF_DTYPES[endpoint.dtype])} [-1, {endpoint.length or -1}]) and has no signature "
             f"`{VOCABULARY}` that tells how to make them; name its vocabulary file with `vocabulary`."
         )
     try:
@@ -168,7 +168,7 @@ def check_vocabulary(endpoint: Endpoint, built: BuiltEncoder) -> None:
 
     Raises ModelMismatch."""
     card = endpoint.card
-    if card is None or endpoint.dtype is DType.STRING:
+    if card is None or endpoint.dtype is DType.TEXT:
         return
     for what, said, found in (
         ("digest", card.digest, built.digest),
@@ -200,14 +200,13 @@ def _named(what: str, tensors: Mapping[str, TensorInfo], wanted: str, model: str
 
 def _input(info: TensorInfo, what: str) -> tuple[DType, int | None, bool]:
     """dtype, fixed length, and whether text goes in as a column."""
-    name = dtype_name(info.dtype)
-    if name not in _INPUT_DTYPES:
-        raise ModelMismatch(f"{what}: only {', '.join(_INPUT_DTYPES)} can be fed.")
+    dtype = dtype_of(info.dtype)
+    if dtype not in _INPUT_DTYPES:
+        raise ModelMismatch(f"{what}: only {_names(_INPUT_DTYPES)} can be fed.")
     shape = _shape(info)
     if shape is not None and (not shape or shape[0] != -1):
         raise ModelMismatch(f"{what}: the first dimension must be open (-1), one row for each review.")
-    dtype = DType(name)
-    if dtype is DType.STRING:
+    if dtype is DType.TEXT:
         if shape in (None, [-1]):
             return dtype, None, False
         if shape in ([-1, 1], [-1, -1]):
@@ -220,8 +219,8 @@ def _input(info: TensorInfo, what: str) -> tuple[DType, int | None, bool]:
 
 def _columns(info: TensorInfo, labels: Sequence[str], what: str) -> tuple[int, ...]:
     """How many scores a row may hold: one for two labels, or one for each label."""
-    if dtype_name(info.dtype) not in _OUTPUT_DTYPES:
-        raise ModelMismatch(f"{what}: only {', '.join(_OUTPUT_DTYPES)} can be read as scores.")
+    if dtype_of(info.dtype) not in _OUTPUT_DTYPES:
+        raise ModelMismatch(f"{what}: only {_names(_OUTPUT_DTYPES)} can be read as scores.")
     fitting = (1, 2) if len(labels) == 2 else (len(labels),)
     shape = _shape(info)
     if shape is None:
@@ -239,6 +238,10 @@ def _columns(info: TensorInfo, labels: Sequence[str], what: str) -> tuple[int, .
 def _shape(info: TensorInfo) -> list[int] | None:
     """None: anything goes."""
     return None if info.tensor_shape.unknown_rank else [dim.size for dim in info.tensor_shape.dim]
+
+
+def _names(dtypes: Sequence[DType]) -> str:
+    return ", ".join(dtype_name(TF_DTYPES[dtype]) for dtype in dtypes)
 
 
 def _told(name: str, info: TensorInfo) -> str:

@@ -27,7 +27,7 @@ class TextRows:
 
     def tensor(self, indexes: Sequence[int], longest: int) -> Tensor:  # noqa: ARG002  text is not padded
         """See ports.Rows: strings of shape (indexes,)."""
-        return Tensor(DType.STRING, (len(indexes),), strings=[*map(self._contents.__getitem__, indexes)])
+        return Tensor(DType.TEXT, (len(indexes),), strings=[*map(self._contents.__getitem__, indexes)])
 
 
 class TextEncoder:

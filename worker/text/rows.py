@@ -7,14 +7,14 @@ from struct import pack
 
 from worker.records import DType, Tensor
 
-_FORMATS = {DType.INT32: "i", DType.INT64: "q", DType.FLOAT: "f"}
+_FORMATS = {DType.INT32: "i", DType.INT64: "q", DType.FLOAT32: "f"}
 """Models of Keras 2 may take ids as floats, which hold each whole number up to 2**24."""
 
 
 def packer(dtype: DType) -> Callable[[Sequence[int]], bytes]:
     """Writes ids as this dtype, little-endian. Raises ValueError for a dtype that holds no ids."""
     if dtype not in _FORMATS:
-        raise ValueError(f"ids are sent as DT_INT32, DT_INT64 or DT_FLOAT, not as {dtype}")
+        raise ValueError(f"ids are sent as {', '.join(_FORMATS)}, not as {dtype}")
     number = _FORMATS[dtype]
     return lambda ids: pack(f"<{len(ids)}{number}", *ids)
 

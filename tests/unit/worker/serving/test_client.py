@@ -195,7 +195,7 @@ def test_a_model_that_takes_text_is_sent_text(server: FakeServing, connect: Conn
     model = connect()
 
     served = model.refresh()
-    call = model.predict(served, Tensor(DType.STRING, (2,), strings=[b"12345", b""]))
+    call = model.predict(served, Tensor(DType.TEXT, (2,), strings=[b"12345", b""]))
 
     assert call.result() == [(pytest.approx(0.05),), (0.0,)]
     assert served.encoder.spec.kind is EncoderKind.TEXT

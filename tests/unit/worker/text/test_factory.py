@@ -20,9 +20,9 @@ THREADS = 4
 
 SPECS = {
     "subwords": EncoderSpec(EncoderKind.SUBWORDS, DType.INT32, max_tokens=20, subwords=SUBWORDS),
-    "fixed length": EncoderSpec(EncoderKind.SUBWORDS, DType.FLOAT, max_tokens=20, length=12, subwords=SUBWORDS),
+    "fixed length": EncoderSpec(EncoderKind.SUBWORDS, DType.FLOAT32, max_tokens=20, length=12, subwords=SUBWORDS),
     "word pieces": EncoderSpec(EncoderKind.WORDPIECE, DType.INT64, max_tokens=20, vocabulary=WORD_PIECES),
-    "text": EncoderSpec(EncoderKind.TEXT, DType.STRING, max_tokens=20),
+    "text": EncoderSpec(EncoderKind.TEXT, DType.TEXT, max_tokens=20),
 }
 
 

@@ -12,7 +12,7 @@ def test_text_goes_as_it_is() -> None:
 
     tensor = rows.tensor([1, 0], longest=1)
 
-    assert (tensor.dtype, tensor.shape) == (DType.STRING, (2,))
+    assert (tensor.dtype, tensor.shape) == (DType.TEXT, (2,))
     assert list(tensor.strings) == ["a\ufffd".encode(), "é 😀".encode()]
     assert (list(rows.tokens), rows.truncated, rows.is_truncated(0)) == ([1, 1, 1], 0, False)
 
