@@ -1,4 +1,4 @@
-"""The values that flow through the worker. Immutable, and they import nothing of ours.
+"""The values that flow through the worker. Immutable, and they import nothing of ours but the contract in `protos`.
 
 They are msgspec structs rather than dataclasses because one is made for every review: creating a frozen
 dataclass with slots costs about ten times as much.
@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgspec
+
+from protos.model_card import EncoderKind
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -132,15 +134,6 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     """A sentence for a person: what, where, and what to do."""
     stage: str = "decode"
     """Where it failed: decode, encode, predict or deliver."""
-
-
-class EncoderKind(StrEnum):
-    """How a model wants its text; the value is what its card calls it."""
-
-    SUBWORDS = "tfds-subwords"
-    WORDPIECE = "wordpiece"
-    TEXT = "text"
-    """As it is, in UTF-8: the model encodes for itself."""
 
 
 class EncoderSpec(msgspec.Struct, frozen=True):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from protos.model_card import CARD, IDS, SIGNATURE, SUBWORD
 from worker.errors import ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
 from worker.ports import BuiltEncoder
 from worker.records import DType, EncoderSpec, Tensor
 from worker.serving.errors import bad_reply, no_version
 from worker.serving.options import ServingOptions
 from worker.serving.signature import (
-    VOCABULARY,
     Endpoint,
     Served,
     check_vocabulary,
@@ -81,7 +81,7 @@ class Reader:
         answered, signatures = read_metadata(reply, what)
         if answered != version:
             raise bad_reply(what, f"it is about version {answered}")
-        card = parse_card(self._look_up(version, "card", range(1))[0]) if has_vocabulary(signatures) else None
+        card = parse_card(self._look_up(version, CARD, range(1))[0]) if has_vocabulary(signatures) else None
         return describe(version, signatures, card, self._options)
 
     def build(self, endpoint: Endpoint) -> Served:
@@ -108,16 +108,16 @@ class Reader:
             return encoder_spec(endpoint, self._options, vocabulary=self._vocabulary)
         ids = range(1, endpoint.card.subwords + 1)
         chunks = [ids[start : start + VOCABULARY_ROWS] for start in range(0, len(ids), VOCABULARY_ROWS)]
-        subwords = [subword for chunk in chunks for subword in self._look_up(endpoint.version, "subword", chunk)]
+        subwords = [subword for chunk in chunks for subword in self._look_up(endpoint.version, SUBWORD, chunk)]
         return encoder_spec(endpoint, self._options, subwords=subwords)
 
     def _look_up(self, version: int, output: str, ids: range) -> list[bytes]:
         """One output of the signature `vocabulary`."""
-        what = f"Signature {VOCABULARY} of version {version} of model {self._options.model} at {self._options.target}"
+        what = f"Signature {SIGNATURE} of version {version} of model {self._options.model} at {self._options.target}"
         content = b"".join(number.to_bytes(4, "little") for number in ids)
         tensor = Tensor(DType.INT32, (len(ids),), content)
         request = predict_request(
-            self._options.model, version, VOCABULARY, input_name="ids", output_name=output, tensor=tensor
+            self._options.model, version, SIGNATURE, input_name=IDS, output_name=output, tensor=tensor
         )
         reply = self._about(version, PREDICT, request, what)
         return read_strings(read_output(reply, output, version, what), rows=len(ids), what=what)

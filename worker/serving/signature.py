@@ -1,8 +1,7 @@
 """What a served model says of itself, checked against what we can feed and read. Pure.
 
-A model tells its inputs and outputs by its signatures (GetModelMetadata). One exported by `inferry-trainer` also has the
-signature `vocabulary`: `ids` int32 [n] → `subword` string [n], `card` string [n], where ids 1 … n give the subwords and
-every row of `card` is the same JSON, a Card.
+A model tells its inputs and outputs by its signatures (GetModelMetadata); one exported by `inferry-trainer` also tells its
+vocabulary and its card (see protos.model_card).
 """
 
 from __future__ import annotations
@@ -11,18 +10,14 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from protos.model_card import CARD, IDS, LABELS, MAX_TOKENS, SIGNATURE, SUBWORD, THRESHOLD, Card, EncoderKind
 from protos.serving.prediction_pb2 import SignatureDef, TensorInfo
 from worker.errors import ModelMismatch
 from worker.ports import BuiltEncoder, ServedModel
-from worker.records import DType, EncoderKind, EncoderSpec, Tensor
+from worker.records import DType, EncoderSpec, Tensor
 from worker.serving.options import ServingOptions
 from worker.serving.wire import TF_DTYPES, dtype_name, dtype_of
 
-VOCABULARY = "vocabulary"
-CARD_FORMAT = 1
-DEFAULT_LABELS = ("negative", "positive")
-DEFAULT_THRESHOLD = 0.6
-DEFAULT_MAX_TOKENS = 4_096
 TFDS_HEADER = b"### SubwordTextEncoder"
 """How a tfds .subwords file begins; any other vocabulary file is a list of word pieces."""
 
@@ -30,22 +25,6 @@ _INPUT_DTYPES = (DType.INT32, DType.INT64, DType.FLOAT32, DType.TEXT)
 """float32, since Keras 2 gives a Sequential model that begins with an Embedding an input of its weights' dtype."""
 _OUTPUT_DTYPES = (DType.FLOAT32, DType.FLOAT64)
 _PROTO_METHODS = ("tensorflow/serving/classify", "tensorflow/serving/regress")  # they take serialised tf.Examples
-
-
-class Card(msgspec.Struct, frozen=True):
-    """The model's own description of its encoder and labels."""
-
-    format: int
-    encoder: EncoderKind
-    subwords: int
-    """How many subwords ids 1 … n of the `vocabulary` signature give."""
-    vocabulary_size: int
-    digest: str
-    """`sha256:<hex>` of the vocabulary's file."""
-    labels: tuple[str, ...]
-    threshold: float
-    max_tokens: int
-    padding_id: int = 0
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -80,18 +59,15 @@ class Served(ServedModel, frozen=True, kw_only=True):
 def parse_card(content: bytes) -> Card:
     """Raises ModelMismatch."""
     try:
-        card = msgspec.json.decode(content, type=Card)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ModelMismatch(f"The model's card cannot be read: {error}.") from error
-    if card.format != CARD_FORMAT:
-        raise ModelMismatch(f"The model's card has format {card.format}; this worker reads format {CARD_FORMAT}.")
-    return card
+        return Card.parse(content)
+    except ValueError as error:
+        raise ModelMismatch(str(error)) from error
 
 
 def has_vocabulary(signatures: Mapping[str, SignatureDef]) -> bool:
     """Whether the model serves its own vocabulary."""
-    found = signatures.get(VOCABULARY)
-    return found is not None and set(found.inputs) == {"ids"} and {"subword", "card"} <= set(found.outputs)
+    found = signatures.get(SIGNATURE)
+    return found is not None and set(found.inputs) == {IDS} and {SUBWORD, CARD} <= set(found.outputs)
 
 
 def describe(
@@ -108,9 +84,9 @@ def describe(
         raise ModelMismatch(f"{model} takes serialised tf.Examples ({signature.method_name}), not tensors.")
     input_name, fed = _only("input", signature.inputs, options.input_name, model)
     output_name, read = _named("output", signature.outputs, options.output_name, model)
-    labels = options.labels or (card.labels if card else DEFAULT_LABELS)
+    labels = options.labels or (card.labels if card else LABELS)
     dtype, length, as_column = _input(fed, f"{model}: input {_told(input_name, fed)}")
-    limit = options.max_tokens or (card.max_tokens if card else DEFAULT_MAX_TOKENS)
+    limit = options.max_tokens or (card.max_tokens if card else MAX_TOKENS)
     threshold = options.threshold
     return Endpoint(
         version=version,
@@ -122,7 +98,7 @@ def describe(
         output_name=output_name,
         columns=_columns(read, labels, f"{model}: output {_told(output_name, read)}"),
         labels=labels,
-        threshold=threshold if threshold is not None else card.threshold if card else DEFAULT_THRESHOLD,
+        threshold=threshold if threshold is not None else card.threshold if card else THRESHOLD,
         max_tokens=min(limit, length or limit),
         padding_id=card.padding_id if card else options.padding_id,
         card=card,
@@ -146,7 +122,7 @@ def encoder_spec(
         raise ModelMismatch(
             f"Version {endpoint.version} of model {options.model} takes token ids (input {endpoint.input_name}, "
             f"{dtype_name(TF_DTYPES[endpoint.dtype])} [-1, {endpoint.length or -1}]) and has no signature "
-            f"`{VOCABULARY}` that tells how to make them; name its vocabulary file with `vocabulary`."
+            f"`{SIGNATURE}` that tells how to make them; name its vocabulary file with `vocabulary`."
         )
     try:
         decoded = tuple(subword.decode() for subword in subwords)

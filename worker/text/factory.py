@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from protos.model_card import EncoderKind
 from worker.ports import BuiltEncoder, Encoder
-from worker.records import DType, EncoderKind, EncoderSpec
+from worker.records import DType, EncoderSpec
 from worker.text.raw_text import TextEncoder
 from worker.text.subwords import SubwordEncoder
 from worker.text.vocabulary import Vocabulary

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+from protos.model_card import EncoderKind
 from protos.serving import prediction_pb2
 from tests.support.fake_serving import (
     MODEL,
@@ -25,7 +26,7 @@ from tests.support.fake_serving import (
 from worker.clock import SystemClock
 from worker.errors import ConfigError, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
 from worker.ports import BuiltEncoder, ServedModel
-from worker.records import DType, EncoderKind, EncoderSpec, Tensor
+from worker.records import DType, EncoderSpec, Tensor
 from worker.serving.client import GrpcModel, ServingOptions
 from worker.serving.errors import error_for
 from worker.testing import RecordingEvents

@@ -9,8 +9,9 @@ from random import Random
 
 import pytest
 
+from protos.model_card import EncoderKind
 from worker.ports import BuiltEncoder, Rows
-from worker.records import DType, EncoderKind, EncoderSpec, Tensor
+from worker.records import DType, EncoderSpec, Tensor
 from worker.text import Vocabulary, build_encoder
 
 SUBWORDS = ("the_", "the", "movie", "s_", ", ", "é", "good", " ", "not", "<br /")

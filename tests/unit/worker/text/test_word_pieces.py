@@ -11,9 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers.implementations import BertWordPieceTokenizer
 
+from protos.model_card import EncoderKind
 from tests.support.encoding import encoded
 from worker.errors import ConfigError
-from worker.records import DType, EncoderKind, EncoderSpec
+from worker.records import DType, EncoderSpec
 from worker.text.word_pieces import WordPieceEncoder
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
