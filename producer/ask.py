@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, cast
 
 import msgspec
 
@@ -16,9 +15,9 @@ from producer.errors import BadInput, ConnectionConfigError, Unavailable
 from worker.clock import SystemClock
 from worker.errors import ConfigError, ModelMismatch, ServingRejected, WorkerError
 from worker.pipeline.labelling import choose, per_label, probabilities
-from worker.ports import Events
 from worker.serving import open_model
 from worker.settings import load
+from worker.silent_events import SilentEvents
 from worker.text import build_encoder
 
 
@@ -58,7 +57,7 @@ def ask(texts: Sequence[str], flags: Sequence[str] = ()) -> list[Answer]:
 
 def _ask(texts: Sequence[str], flags: Sequence[str]) -> list[Answer]:
     settings = load(flags)
-    model = open_model(settings, build_encoder, cast("Events", _Silence()), SystemClock())
+    model = open_model(settings, build_encoder, SilentEvents(), SystemClock())
     try:
         served = model.current()
         rows = served.encoder.encode_many(texts)
@@ -81,10 +80,3 @@ def _stack_flags(flags: Sequence[str]) -> list[str]:
         return []
     address = stack_address("grpc")
     return ["--serving", address] if address else []
-
-
-class _Silence:
-    """Events that nobody wants to hear of."""
-
-    def __getattr__(self, _name: str) -> Any:
-        return lambda *_args, **_named: None

@@ -54,15 +54,6 @@ class Window(msgspec.Struct, frozen=True, gc=False):
     the poll). Opaque here; Delivery hands it back so that a worker that lost the right is fenced."""
 
 
-class Review(msgspec.Struct, frozen=True, gc=False):
-    """A review that has been decoded and found answerable."""
-
-    id: str
-    """The producer's id, or the record's result id where it gave none."""
-    text: str
-    attributes: Mapping[str, str] = {}
-
-
 class DType(StrEnum):
     """The element types of the tensors we send and read."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from protos.codecs import ReviewMessage
 from worker.ports import ServedModel
-from worker.records import Labelled, Record, Review
+from worker.records import Labelled, Record
 
 
 def probabilities(outputs: Sequence[float], *, logits: bool) -> Sequence[float]:
@@ -32,7 +33,7 @@ def choose(scores: Sequence[float], served: ServedModel) -> tuple[str, float]:
 
 def label(
     record: Record,
-    review: Review,
+    review: ReviewMessage,
     scores: Sequence[float],
     served: ServedModel,
     *,

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from protos.codecs import ReviewMessage
 from worker.errors import InvalidReview
 from worker.pipeline.batching import plan
 from worker.ports import Clock, Events, Rows, ServedModel
-from worker.records import Batch, DeadLetter, Record, Review, Window
+from worker.records import Batch, DeadLetter, Record, Window
 
-Decode = Callable[[Record], Review]
-"""Raises InvalidReview for a record that can never be answered."""
+Decode = Callable[[Record], ReviewMessage]
+"""The review, with an id in any case. Raises InvalidReview for a record that can never be answered."""
 
 
 class Decoded(msgspec.Struct, frozen=True, gc=False):
@@ -20,7 +21,7 @@ class Decoded(msgspec.Struct, frozen=True, gc=False):
 
     window: Window
     records: Sequence[Record]
-    reviews: Sequence[Review]
+    reviews: Sequence[ReviewMessage]
     dead_letters: Sequence[DeadLetter]
 
 
@@ -35,7 +36,7 @@ class Encoded(msgspec.Struct, frozen=True, gc=False):
 def decode_window(window: Window, decode: Decode) -> Decoded:
     """Every record of the window ends in exactly one of the two lists, in its order. Pure."""
     records: list[Record] = []
-    reviews: list[Review] = []
+    reviews: list[ReviewMessage] = []
     dead_letters: list[DeadLetter] = []
     for record in window.records:
         try:

@@ -62,6 +62,11 @@ def error_for(status: str, details: str, what: str) -> ServingUnavailable | Serv
     return ServingUnavailable(message, meaning.cause, status=status)
 
 
+def unavailable(message: str) -> ServingUnavailable:
+    """The error for what no status says: nothing can be asked of the version for now."""
+    return ServingUnavailable(message, status="UNAVAILABLE")
+
+
 def given_up(what: str, why: str = "the call was given up.") -> ServingUnavailable:
     """The error of a call that this worker ended itself."""
     return ServingUnavailable(f"{what}: {why}", status="CANCELLED")

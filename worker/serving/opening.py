@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
 
 from worker.ports import Clock, Events
 from worker.serving.client import EncoderFactory, GrpcModel
-from worker.serving.options import ServingOptions
+from worker.serving.options import Options
 from worker.settings import Settings
+from worker.silent_events import SilentEvents
 
 
 def make_model(settings: Settings, make_encoder: EncoderFactory, events: Events, clock: Clock) -> GrpcModel:
@@ -33,20 +32,12 @@ def open_model(settings: Settings, make_encoder: EncoderFactory, events: Events,
 def open_shadow(settings: Settings, make_encoder: EncoderFactory, clock: Clock) -> GrpcModel:
     """The version that scores in the shadow. Nothing is asked of it yet: it may not be there."""
     # Its versions, calls and outages must not be counted as the worker's own.
-    silent = cast("Events", _Silent())
-    return GrpcModel(replace(options(settings), version=settings.shadow), make_encoder, silent, clock)
+    return GrpcModel(replace(options(settings), version=settings.shadow), make_encoder, SilentEvents(), clock)
 
 
-class _Silent:
-    """Events that nobody hears."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_arguments, **_named: None
-
-
-def options(settings: Settings) -> ServingOptions:
+def options(settings: Settings) -> Options:
     """What the settings say of the model server."""
-    return ServingOptions(
+    return Options(
         target=settings.serving,
         model=settings.model,
         signature=settings.signature,

@@ -8,11 +8,10 @@ from protos.model_card import CARD, IDS, SIGNATURE, SUBWORD
 from worker.errors import ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
 from worker.ports import BuiltEncoder
 from worker.records import DType, EncoderSpec, Tensor
-from worker.serving.errors import bad_reply, no_version
-from worker.serving.options import ServingOptions
+from worker.serving.errors import bad_reply, no_version, unavailable
+from worker.serving.options import Options
 from worker.serving.signature import (
     Endpoint,
-    Served,
     check_vocabulary,
     describe,
     encoder_spec,
@@ -45,7 +44,7 @@ VOCABULARY_ROWS = 4_096
 class Reader:
     """Blocks for as long as `ask` does. Every method raises ServingUnavailable."""
 
-    def __init__(self, ask: Ask, options: ServingOptions, make_encoder: EncoderFactory, vocabulary: bytes) -> None:
+    def __init__(self, ask: Ask, options: Options, make_encoder: EncoderFactory, vocabulary: bytes) -> None:
         """`vocabulary` is the content of the file to use for a model that does not serve its own."""
         self._ask = ask
         self._options = options
@@ -84,24 +83,15 @@ class Reader:
         card = parse_card(self._look_up(version, CARD, range(1))[0]) if has_vocabulary(signatures) else None
         return describe(version, signatures, card, self._options)
 
-    def build(self, endpoint: Endpoint) -> Served:
-        """The version with an encoder of its own vocabulary. Raises ModelMismatch."""
+    def build(self, endpoint: Endpoint) -> BuiltEncoder:
+        """The encoder of the version's own vocabulary. Raises ModelMismatch."""
         spec = self._spec(endpoint)
         try:
             built = self._make_encoder(spec)
         except ValueError as error:
             raise ModelMismatch(f"The vocabulary of version {endpoint.version} cannot be used: {error}.") from error
         check_vocabulary(endpoint, built)
-        return Served(
-            name=self._options.model,
-            version=endpoint.version,
-            labels=endpoint.labels,
-            threshold=endpoint.threshold,
-            encoder=built.encoder,
-            digest=built.digest,
-            length=endpoint.length,
-            endpoint=endpoint,
-        )
+        return built
 
     def _spec(self, endpoint: Endpoint) -> EncoderSpec:
         if endpoint.card is None or endpoint.dtype is DType.TEXT:
@@ -127,6 +117,6 @@ class Reader:
         try:
             return self._ask(method, request, what)
         except ModelGone as error:
-            raise ServingUnavailable(f"Version {version} went away while it was read: {error}") from error
+            raise unavailable(f"Version {version} went away while it was read: {error}") from error
         except ServingRejected as error:
             raise ModelMismatch(str(error)) from error

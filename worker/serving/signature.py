@@ -15,7 +15,7 @@ from protos.serving.prediction_pb2 import SignatureDef, TensorInfo
 from worker.errors import ModelMismatch
 from worker.ports import BuiltEncoder, ServedModel
 from worker.records import DType, EncoderSpec, Tensor
-from worker.serving.options import ServingOptions
+from worker.serving.options import Options
 from worker.serving.wire import TF_DTYPES, dtype_name, dtype_of
 
 TFDS_HEADER = b"### SubwordTextEncoder"
@@ -49,11 +49,11 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class Served(ServedModel, frozen=True, kw_only=True):
-    """A ServedModel that knows how it is called."""
+    """A ServedModel that was tried out, and knows how it is called."""
 
     endpoint: Endpoint
-    probe: Tensor | None = None
-    """A request of one row that this version has answered well; None until it was tried out."""
+    probe: Tensor
+    """A request of one row that this version has answered well."""
 
 
 def parse_card(content: bytes) -> Card:
@@ -70,9 +70,7 @@ def has_vocabulary(signatures: Mapping[str, SignatureDef]) -> bool:
     return found is not None and set(found.inputs) == {IDS} and {SUBWORD, CARD} <= set(found.outputs)
 
 
-def describe(
-    version: int, signatures: Mapping[str, SignatureDef], card: Card | None, options: ServingOptions
-) -> Endpoint:
+def describe(version: int, signatures: Mapping[str, SignatureDef], card: Card | None, options: Options) -> Endpoint:
     """How to use this version. Raises ModelMismatch, naming what the model really has."""
     model = f"Version {version} of model {options.model}"
     signature = signatures.get(options.signature)
@@ -106,7 +104,7 @@ def describe(
 
 
 def encoder_spec(
-    endpoint: Endpoint, options: ServingOptions, *, subwords: Sequence[bytes] = (), vocabulary: bytes = b""
+    endpoint: Endpoint, options: Options, *, subwords: Sequence[bytes] = (), vocabulary: bytes = b""
 ) -> EncoderSpec:
     """How to encode for the endpoint, from the subwords that the model told or from a vocabulary file.
 

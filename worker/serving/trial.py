@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from worker.errors import ModelMismatch, ServingRejected, ServingUnavailable
-from worker.ports import ServedModel
+from worker.ports import Encoder
 from worker.records import Tensor
 
 TEXTS = (
@@ -26,7 +26,7 @@ Reply = TypeVar("Reply")
 
 
 def try_out(
-    served: ServedModel,
+    encoder: Encoder,
     ask: Callable[[Tensor], Reply],
     read: Callable[[Reply], Sequence[float]],
     *,
@@ -43,7 +43,7 @@ def try_out(
     well: Tensor | None = None
     why = ""
     for text in TEXTS:
-        rows = served.encoder.encode_many([text])
+        rows = encoder.encode_many([text])
         tensor = rows.tensor([0], rows.tokens[0])
         try:
             reply = ask(tensor)

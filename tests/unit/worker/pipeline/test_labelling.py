@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protos.codecs import ReviewMessage
 from worker.pipeline.labelling import choose, label, probabilities
-from worker.records import Labelled, Record, Review
+from worker.records import Labelled, Record
 from worker.testing import served
 
-REVIEW = Review("r", "text")
+REVIEW = ReviewMessage("r", "text")
 RECORD = Record("reviews", 0, 1, 0, None, b"text")
 
 

@@ -8,6 +8,7 @@ from threading import Event
 
 import pytest
 
+from protos.codecs import ReviewMessage
 from worker.backoff import Backoff
 from worker.errors import (
     Cause,
@@ -20,7 +21,7 @@ from worker.errors import (
     WorkerError,
 )
 from worker.pipeline import Options, assemble
-from worker.records import Reason, Record, Review, Window
+from worker.records import Reason, Record, Window
 from worker.state import WorkerState
 from worker.testing import FakeDelivery, FakeModel, FakeSource, ManualClock, RecordingEvents, served
 
@@ -29,10 +30,10 @@ def record(offset: int, text: str = "a good film", partition: int = 0) -> Record
     return Record("reviews", partition, offset, 1_000_000_000, b"k%d" % partition, text.encode())
 
 
-def decode(record: Record) -> Review:
+def decode(record: Record) -> ReviewMessage:
     if record.value == b"BAD":
         raise InvalidReview(Reason.MALFORMED, "it says BAD")
-    return Review(record.result_id, (record.value or b"").decode())
+    return ReviewMessage(record.result_id, (record.value or b"").decode())
 
 
 class Bench:

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protos.codecs import ReviewMessage
 from worker.backoff import Backoff
 from worker.errors import Cause, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable, WorkerError
 from worker.pipeline.in_flight import Void, WindowInFlight
 from worker.pipeline.predicting import Predictions, Predictor
 from worker.pipeline.preparing import Decoded, encode_window
-from worker.records import Reason, Record, Review, Window
+from worker.records import Reason, Record, Window
 from worker.testing import FakeModel, ManualClock, RecordingEvents, running
 
 MAX_DELAY_SECONDS = 5.0
@@ -41,7 +42,7 @@ class Rig:
 
     def window(self, count: int, max_rows: int = 8) -> WindowInFlight:
         """A window whose predictions are under way."""
-        reviews = [Review(str(n), f"{'word ' * (n % 5)}{n}") for n in range(count)]
+        reviews = [ReviewMessage(str(n), f"{'word ' * (n % 5)}{n}") for n in range(count)]
         decoded = Decoded(Window([record()], {}), [record()] * count, reviews, [])
         encoded = encode_window(decoded, self.model.current(), max_rows=max_rows, max_padded_tokens=1_000)
         return WindowInFlight(0, decoded, encoded, self.predictor.start(encoded))

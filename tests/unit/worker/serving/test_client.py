@@ -27,9 +27,9 @@ from worker.clock import SystemClock
 from worker.errors import ConfigError, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
 from worker.ports import BuiltEncoder, ServedModel
 from worker.records import DType, EncoderSpec, Tensor
-from worker.serving.client import GrpcModel, ServingOptions
+from worker.serving.client import GrpcModel, Options
 from worker.serving.errors import error_for
-from worker.testing import RecordingEvents
+from worker.testing import RecordingEvents, served
 
 LONG_SECONDS = 30.0
 NEVER_SECONDS = 3_600.0
@@ -76,7 +76,7 @@ def connect(server: FakeServing, events: Events) -> Iterator[Callable[..., GrpcM
 
     def connect(*, encoder: Callable[[EncoderSpec], BuiltEncoder] = make_encoder, **changed: Any) -> GrpcModel:
         settings: dict[str, Any] = {"target": server.target, "model": MODEL, "poll_seconds": NEVER_SECONDS, **changed}
-        opened.append(GrpcModel(ServingOptions(**settings), encoder, events, SystemClock()))
+        opened.append(GrpcModel(Options(**settings), encoder, events, SystemClock()))
         return opened[-1]
 
     yield connect
@@ -340,6 +340,11 @@ def test_a_request_above_our_limit_is_rejected_without_being_sent(server: FakeSe
     with pytest.raises(ServingRejected, match="the limit is 10,000"):
         call.result()
     assert server.requests == []
+
+
+def test_a_version_that_another_model_gave_out_is_refused(connect: Connect) -> None:
+    with pytest.raises(TypeError, match="version 1 of fake was given out by another model"):
+        connect().predict(served(), Tensor(DType.INT32, (1, 1), bytes(4)))
 
 
 def test_a_request_above_the_server_s_limit_is_rejected_not_unavailable(
