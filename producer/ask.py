@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, cast
 
 import msgspec
 
@@ -15,10 +14,11 @@ from producer.connection import stack_address
 from producer.errors import BadInput, ConnectionConfigError, Unavailable
 from worker.clock import SystemClock
 from worker.errors import ConfigError, ModelMismatch, ServingRejected, WorkerError
-from worker.pipeline.labelling import choose, probabilities
-from worker.ports import Events
-from worker.serving.opening import open_model
+from worker.pipeline.labelling import choose, per_label, probabilities
+from worker.serving import open_model
 from worker.settings import load
+from worker.silent_events import SilentEvents
+from worker.text import build_encoder
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -57,18 +57,18 @@ def ask(texts: Sequence[str], flags: Sequence[str] = ()) -> list[Answer]:
 
 def _ask(texts: Sequence[str], flags: Sequence[str]) -> list[Answer]:
     settings = load(flags)
-    model = open_model(settings, cast("Events", _Silence()), SystemClock())
+    model = open_model(settings, build_encoder, SilentEvents(), SystemClock())
     try:
         served = model.current()
-        rows = [served.encoder.encode(text) for text in texts]
-        calls = [model.predict(served, served.encoder.tensor([row], row.tokens)) for row in rows]
+        rows = served.encoder.encode_many(texts)
+        calls = [model.predict(served, rows.tensor([row], tokens)) for row, tokens in enumerate(rows.tokens)]
         answers = []
-        for text, row, call in zip(texts, rows, calls, strict=True):
+        for row, (text, tokens, call) in enumerate(zip(texts, rows.tokens, calls, strict=True)):
             scores = probabilities(call.result()[0], logits=settings.logits)
             label, score = choose(scores, served)
-            each = (1.0 - scores[0], scores[0]) if len(scores) == 1 else scores
-            by_label = dict(zip(served.labels, each, strict=True))
-            answers.append(Answer(text, label, score, by_label, served.name, served.version, row.tokens, row.truncated))
+            by_label = dict(zip(served.labels, per_label(scores), strict=True))
+            truncated = rows.is_truncated(row)
+            answers.append(Answer(text, label, score, by_label, served.name, served.version, tokens, truncated))
         return answers
     finally:
         model.close()
@@ -80,10 +80,3 @@ def _stack_flags(flags: Sequence[str]) -> list[str]:
         return []
     address = stack_address("grpc")
     return ["--serving", address] if address else []
-
-
-class _Silence:
-    """Events that nobody wants to hear of."""
-
-    def __getattr__(self, _name: str) -> Any:
-        return lambda *_args, **_named: None

@@ -8,7 +8,7 @@ from producer.connection import Connection
 from producer.inputs import BadRow, Entry, entry
 from producer.interruption import Interruption
 from producer.pacing import Pacer
-from producer.sending import OnProgress, Outgoing, Sending, Summary
+from producer.sending import OnProgress, Sending, Summary, ToSend
 from protos.codecs import CodecError, Form, ReviewMessage, encode_review
 
 DEFAULT_TOPIC = "reviews"
@@ -51,12 +51,12 @@ def push(
     return sending.summary
 
 
-def _record(given: ReviewMessage | Entry | BadRow, topic: str, wire: Form) -> Outgoing | BadRow:
+def _record(given: ReviewMessage | Entry | BadRow, topic: str, wire: Form) -> ToSend | BadRow:
     if isinstance(given, BadRow):
         return given
     review, key, where = given if isinstance(given, Entry) else entry(given)
     try:
-        return Outgoing(topic, where, encode_review(review, wire), key, wire.headers)
+        return ToSend(topic, where, encode_review(review, wire), key, wire.headers)
     except CodecError as error:
         return BadRow(where, error.detail)
 

@@ -28,7 +28,7 @@ TICK_SECONDS = 0.1
 _EXAMPLES = 5
 
 
-class Outgoing(NamedTuple):
+class ToSend(NamedTuple):
     """One record to send."""
 
     topic: str
@@ -138,7 +138,7 @@ class Sending:
         while self._records >= self._max_records or self._bytes >= self._max_bytes:
             self._wait()
 
-    def send(self, outgoing: Outgoing, on_acknowledged: Callable[[], None] | None = None) -> None:
+    def send(self, outgoing: ToSend, on_acknowledged: Callable[[], None] | None = None) -> None:
         """Hands one record to the client; its outcome ends in the summary, whatever it is.
 
         `on_acknowledged` is called on the client's thread once the record is durable."""

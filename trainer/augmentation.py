@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from worker.text.subwords import Vocabulary
+from worker.text import Vocabulary
 
 Tokens = npt.NDArray[np.int32]
 SPELLED_SHARE = 0.3

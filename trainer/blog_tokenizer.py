@@ -10,7 +10,7 @@ import pickle
 from typing import Any
 
 from trainer.errors import DataError
-from worker.text.subwords import Vocabulary
+from worker.text import Vocabulary
 
 MOST_BYTES = 256 * 2**20
 """A real one takes 5 to 30 MB, most of it an empty cache."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from trainer.figures import History
 from trainer.quiet import keras
-from worker.text.subwords import SubwordEncoder, Vocabulary
+from worker.text import Vocabulary, subword_encoder
 
 Tokens = npt.NDArray[np.int32]
 Scores = npt.NDArray[np.float32]
@@ -57,8 +57,8 @@ def build(vocabulary_size: int, epoch_batches: int = 1) -> Any:
 
 def encode(texts: Iterable[str], vocabulary: Vocabulary, max_tokens: int) -> list[Tokens]:
     """Texts to ids with the worker's own encoder, each cut at `max_tokens`."""
-    encoder = SubwordEncoder(vocabulary, max_tokens=max_tokens)
-    return [np.frombuffer(encoder.encode(text).content, "<i4") for text in texts]
+    rows = subword_encoder(vocabulary, max_tokens=max_tokens).encode_many([*texts])
+    return [np.frombuffer(rows.tensor([row], tokens).content, "<i4") for row, tokens in enumerate(rows.tokens)]
 
 
 def pad(rows: Sequence[Tokens]) -> Tokens:

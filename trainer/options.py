@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from protos.model_card import MAX_TOKENS
+
 Choice = Literal["auto", "tfds", "package"]
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
 Models = Annotated[Path, Parameter(name=["--models", "--models-dir"], help="Folder with one folder for each model.")]
@@ -35,7 +37,7 @@ class Training:
     seed: Annotated[int, Parameter(help="Same seed, data and machine: same model.", validator=Number(gte=0))] = 1
     epochs: Annotated[Count, Parameter(help="At most so many; it stops when validation gets no better.")] = 10
     vocabulary_size: Annotated[int, Parameter(help="About so many token ids.", validator=Number(gte=300))] = 2**13
-    max_tokens: Annotated[Count, Parameter(help="Tokens after which a review is cut.")] = 4096
+    max_tokens: Annotated[Count, Parameter(help="Tokens after which a review is cut.")] = MAX_TOKENS
     data: DataChoice = "auto"
     data_dir: DataDir = None
     limit: Annotated[

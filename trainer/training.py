@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from protos.model_card import Card
 from trainer import data, evaluation, vocabulary
 from trainer import model as keras_model
 from trainer.augmentation import Augmentation
-from trainer.card import Card
+from trainer.card import card_of
 from trainer.errors import BelowStandard
 from trainer.figures import Data, Figures, History, Sentence, libraries
 from trainer.options import Training
@@ -23,7 +24,7 @@ from trainer.report import report
 from trainer.steps import Steps
 from trainer.versions.export import Served, export
 from trainer.versions.layout import FIGURES_FILE, KERAS_FILE, REPORT_FILE
-from worker.text.subwords import Vocabulary
+from worker.text import Vocabulary
 
 EXAMPLES = (
     ("That movie i saw the other day was fantabulous", "positive"),
@@ -49,7 +50,7 @@ def train(base_path: Path, options: Training, steps: Steps) -> tuple[Path, Figur
     steps.say(f"Trained on {reviews.source}.")
     with steps.step("Building the vocabulary"):
         words = vocabulary.build((example.text for example in reviews.train), options.vocabulary_size)
-        card = Card.of(words, max_tokens=options.max_tokens)
+        card = card_of(words, max_tokens=options.max_tokens)
     with steps.step("Encoding"):
         parts = [_encode(part, words, card) for part in (reviews.train, reviews.validation, reviews.test)]
     batches = keras_model.Batches(parts[0], options.seed, Augmentation(words, options.seed))

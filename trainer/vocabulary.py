@@ -1,4 +1,4 @@
-"""Builds the subword vocabulary. Encoding with it is `worker.text.subwords`'s, for training and serving alike."""
+"""Builds the subword vocabulary. Encoding with it is `worker.text`'s, for training and serving alike."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from trainer.quiet import tfds
-from worker.text.subwords import Vocabulary, has_line_break
+from worker.text.vocabulary import Vocabulary, has_line_break
 
 DEFAULT_SIZE = 2**13
 SAMPLE_CHARACTERS = 8_000_000

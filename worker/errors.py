@@ -6,12 +6,9 @@ Each class carries the exit code the process ends with when the error reaches `_
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 from worker.records import Reason
-
-BAD_REPLY = "BAD_REPLY"
-"""The status of a ServingUnavailable for a reply that failed its checks; it stands beside the gRPC status names."""
 
 
 class ExitCode(IntEnum):
@@ -56,24 +53,39 @@ class InvalidReview(WorkerError):
         self.detail = detail
 
 
+class Cause(StrEnum):
+    """Why the model server could not answer, as far as it decides what is done next."""
+
+    AWAY = "AWAY"
+    """No connection, no answer in time, or a failure of the server's own."""
+    OVERLOADED = "OVERLOADED"
+    """The server says that it is full: never a review's fault."""
+    BAD_REPLY = "BAD_REPLY"
+    """It answered, and the reply failed its checks."""
+    NO_VERSION = "NO_VERSION"
+    """It answered, and it serves no version for us."""
+
+
 class ServingUnavailable(WorkerError):
     """The model server could not answer now (away, overloaded, too slow, or its reply made no sense).
 
-    Wait and ask again: as far as this one answer tells, nothing is wrong with the reviews. `status` is the gRPC status
-    name, or BAD_REPLY for a reply that failed its checks.
+    Wait and ask again: as far as this one answer tells, nothing is wrong with the reviews. `cause` is what to decide on;
+    `status` is the adapter's name for what happened, for metrics and logs alone.
     """
 
     exit_code = ExitCode.UNAVAILABLE
 
-    def __init__(self, message: str, status: str = "UNAVAILABLE") -> None:
+    def __init__(self, message: str, cause: Cause = Cause.AWAY, *, status: str = "") -> None:
         super().__init__(message)
-        self.status = status
+        self.cause = cause
+        self.status = status or cause.value
 
 
 class ServingRejected(WorkerError):
-    """The model server says that this very request is wrong. Asking again changes nothing; bisecting may."""
+    """The model server says that this very request is wrong. Asking again changes nothing; bisecting may. `status` is the
+    adapter's name for it, for metrics and logs alone."""
 
-    def __init__(self, message: str, status: str = "INVALID_ARGUMENT") -> None:
+    def __init__(self, message: str, *, status: str = "REJECTED") -> None:
         super().__init__(message)
         self.status = status
 
@@ -86,6 +98,8 @@ class ModelMismatch(WorkerError):
     """The served model does not fit the settings; the message names its real inputs, dtypes and shapes."""
 
     exit_code = ExitCode.MODEL_MISMATCH
+    status = "MODEL_MISMATCH"
+    """For metrics and logs."""
 
 
 class SourceLost(WorkerError):

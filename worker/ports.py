@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from threading import Event
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from worker.records import DeadLetter, Labelled, Partition, Row, ServedModel, Tensor, Window
+import msgspec
+
+from worker.records import DeadLetter, Labelled, Partition, Tensor, Window
 
 
 class Clock(Protocol):
@@ -26,16 +28,60 @@ class Clock(Protocol):
         """Blocks until `event` is set or `seconds` have passed; True when it is set."""
 
 
+class Rows(Protocol):
+    """The texts of a window, encoded for one model version. Immutable; safe from several threads at once."""
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """How many tokens each row has; 1 for a model that takes text."""
+
+    @property
+    def truncated(self) -> int:
+        """How many rows were cut to the model's limit."""
+
+    def is_truncated(self, index: int) -> bool:
+        """Whether this row was cut to the model's limit."""
+
+    def tensor(self, indexes: Sequence[int], longest: int) -> Tensor:
+        """These rows in this order, each padded to `longest` tokens: shape (len(indexes), longest), or (len(indexes),) for
+        a model that takes text. None of them may be longer than that."""
+
+
 class Encoder(Protocol):
-    """Text to rows of one model version, and rows to its input tensor. Pure.
+    """Text to rows of one model version. Pure; safe from several threads at once."""
 
-    Used by one thread at a time."""
+    @property
+    def name(self) -> str:
+        """Which encoder it is, for people: compiled, automaton, wordpiece or text."""
 
-    def encode(self, text: str) -> Row:
-        """Never raises for any str (lone surrogates included)."""
+    def encode_many(self, texts: Sequence[str]) -> Rows:
+        """One row for each text, in their order. Never raises for any str: lone surrogates count as U+FFFD."""
 
-    def tensor(self, rows: Sequence[Row], longest: int) -> Tensor:
-        """Pads every row to `longest` tokens: shape (len(rows), longest), or (len(rows),) for DT_STRING."""
+
+class BuiltEncoder(NamedTuple):
+    """An encoder, and what it says of its vocabulary, to be held against the model's card."""
+
+    encoder: Encoder
+    vocabulary_size: int = 0
+    digest: str = ""
+    """`sha256:<hex>` of the vocabulary's file; empty for a model that takes text."""
+
+
+class ServedModel(msgspec.Struct, frozen=True):
+    """One model version and all that is needed to feed it and to read its scores."""
+
+    name: str
+    version: int
+    labels: tuple[str, ...]
+    """For one sigmoid output (negative, positive); for k outputs, k labels."""
+    threshold: float
+    """With one output: a score at or above it gets the second label."""
+    encoder: Encoder
+    """Made from this version's own vocabulary."""
+    digest: str = ""
+    """`sha256:<hex>` of the vocabulary's text, or empty for a model that takes text."""
+    length: int | None = None
+    """Tokens of every row, where the model's input is not open in length."""
 
 
 class Source(Protocol):
@@ -138,7 +184,7 @@ class Events(Protocol):
         """A micro-batch was planned: `tokens` of its `padded_tokens` are real."""
 
     def predicted(self, seconds: float, status: str) -> None:
-        """One Predict call ended with this gRPC status name (OK, UNAVAILABLE, …) or BAD_REPLY."""
+        """One Predict call ended: OK, BAD_REPLY, or the adapter's name for what went wrong."""
 
     def retrying(self, what: str, status: str, attempt: int, delay_seconds: float, detail: str) -> None:
         """Something failed for now and is tried again after `delay_seconds`. `what`: predict, model, deliver, kafka."""

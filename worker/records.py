@@ -1,4 +1,4 @@
-"""The values that flow through the worker. Immutable, and they import nothing of ours.
+"""The values that flow through the worker. Immutable, and they import nothing of ours but the contract in `protos`.
 
 They are msgspec structs rather than dataclasses because one is made for every review: creating a frozen
 dataclass with slots costs about ten times as much.
@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgspec
+
+from protos.model_card import EncoderKind
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -52,38 +54,19 @@ class Window(msgspec.Struct, frozen=True, gc=False):
     the poll). Opaque here; Delivery hands it back so that a worker that lost the right is fenced."""
 
 
-class Review(msgspec.Struct, frozen=True, gc=False):
-    """A review that has been decoded and found answerable."""
-
-    id: str
-    """The producer's id, or the record's result id where it gave none."""
-    text: str
-    attributes: Mapping[str, str] = {}
-
-
-class Row(NamedTuple):
-    """One review, encoded for one model version."""
-
-    content: bytes
-    """Token ids packed in the model's dtype, little-endian; for a model that takes text, its UTF-8."""
-    tokens: int
-    """How many tokens `content` holds; for a model that takes text, 1."""
-    truncated: bool
-    """Whether tokens beyond the model's limit were cut off."""
-
-
 class DType(StrEnum):
-    """The tensor element types we send and read, by TensorFlow's names (tensorflow/core/framework/types.proto)."""
+    """The element types of the tensors we send and read."""
 
-    FLOAT = "DT_FLOAT"
-    DOUBLE = "DT_DOUBLE"
-    INT32 = "DT_INT32"
-    INT64 = "DT_INT64"
-    STRING = "DT_STRING"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    INT32 = "int32"
+    INT64 = "int64"
+    TEXT = "text"
+    """Strings of bytes: UTF-8."""
 
 
 class Tensor(msgspec.Struct, frozen=True, gc=False):
-    """A dense tensor ready for the wire: `content` little-endian and row-major, or `strings` for DT_STRING."""
+    """A dense tensor ready for the wire: `content` little-endian and row-major, or `strings` for text."""
 
     dtype: DType
     shape: tuple[int, ...]
@@ -144,15 +127,6 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     """Where it failed: decode, encode, predict or deliver."""
 
 
-class EncoderKind(StrEnum):
-    """How a model wants its text; the value is what its card calls it."""
-
-    SUBWORDS = "tfds-subwords"
-    WORDPIECE = "wordpiece"
-    TEXT = "text"
-    """As it is, in UTF-8: the model encodes for itself."""
-
-
 class EncoderSpec(msgspec.Struct, frozen=True):
     """All that is needed to make the encoder of one model version."""
 
@@ -166,30 +140,3 @@ class EncoderSpec(msgspec.Struct, frozen=True):
     """The vocabulary as the model itself tells it, in the order of its ids."""
     vocabulary: bytes = b""
     """The vocabulary's file, where it comes from one instead."""
-
-
-class BuiltEncoder(NamedTuple):
-    """An encoder, and what it says of its vocabulary, to be held against the model's card."""
-
-    encoder: Any
-    """A `ports.Encoder`."""
-    vocabulary_size: int = 0
-    digest: str = ""
-    """`sha256:<hex>` of the vocabulary's file; empty for a model that takes text."""
-
-
-class ServedModel(msgspec.Struct, frozen=True):
-    """One model version and all that is needed to feed it and to read its scores."""
-
-    name: str
-    version: int
-    labels: tuple[str, ...]
-    """For one sigmoid output (negative, positive); for k outputs, k labels."""
-    threshold: float
-    """With one output: a score at or above it gets the second label."""
-    encoder: Any
-    """A `ports.Encoder` made from this version's own vocabulary."""
-    digest: str = ""
-    """`sha256:<hex>` of the vocabulary's text, or empty for a model that takes text."""
-    length: int | None = None
-    """Tokens of every row, where the model's input is not open in length."""

@@ -27,10 +27,11 @@ from worker.pipeline.decoding import decoder
 from worker.pipeline.shadow import Shadow
 from worker.ports import Clock, Events
 from worker.run_bounds import parse_start, parse_until
-from worker.serving.opening import make_model, open_shadow
+from worker.serving import make_model, open_shadow
 from worker.settings import Settings
 from worker.startup import Startup
 from worker.state import Phase, WorkerState
+from worker.text import build_encoder
 
 
 class Service:
@@ -113,7 +114,7 @@ class Service:
             closing.callback(shadow.close)
         # Told to stop, then closed, then joined: so the wait for the model server ends when Kafka's side fails.
         aside = closing.enter_context(ThreadPoolExecutor(1, "model"))
-        model = make_model(settings, events, clock)
+        model = make_model(settings, build_encoder, events, clock)
         closing.callback(model.close)
         closing.callback(self._stopping.set)
         opening = aside.submit(self._startup.retry_until_available, ServingUnavailable, model.refresh)
@@ -156,7 +157,7 @@ class Service:
         if not settings.shadow:
             return None
         return Shadow(
-            open_shadow(settings, self._clock),
+            open_shadow(settings, build_encoder, self._clock),
             self._events,
             max_rows=settings.batch_rows,
             max_padded_tokens=settings.batch_tokens,

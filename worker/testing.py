@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Event, Lock
 from typing import Any
 
-from worker.errors import BAD_REPLY, DeliveryFailed, ModelGone, ServingUnavailable, SourceLost, WorkerError
-from worker.records import DeadLetter, DType, Labelled, Partition, Reason, Record, Row, ServedModel, Tensor, Window
+from worker.errors import Cause, DeliveryFailed, ModelGone, ServingUnavailable, SourceLost, WorkerError
+from worker.ports import ServedModel
+from worker.records import DeadLetter, DType, Labelled, Partition, Reason, Record, Tensor, Window
 from worker.state import Phase, WorkerState
 
 
@@ -148,21 +149,39 @@ class FakeDelivery:
 
 
 class WordEncoder:
-    """An Encoder whose tokens are the lengths of the words: one byte each, at most `max_tokens` of them."""
+    """An Encoder whose tokens are words, of which a text has at most `max_tokens`."""
+
+    name = "words"
 
     def __init__(self, max_tokens: int = 100) -> None:
         self._max_tokens = max_tokens
 
-    def encode(self, text: str) -> Row:
+    def encode_many(self, texts: Sequence[str]) -> WordRows:
         """See ports.Encoder."""
-        words = text.split()
-        return Row(
-            text.encode("utf-8", "replace"), max(1, min(len(words), self._max_tokens)), len(words) > self._max_tokens
-        )
+        return WordRows(texts, self._max_tokens)
 
-    def tensor(self, rows: Sequence[Row], longest: int) -> Tensor:  # noqa: ARG002  strings are not padded
-        """See ports.Encoder."""
-        return Tensor(DType.STRING, (len(rows),), strings=[row.content for row in rows])
+
+class WordRows:
+    """The Rows of a WordEncoder. Their tensor holds the whole texts, cut or not."""
+
+    def __init__(self, texts: Sequence[str], max_tokens: int) -> None:
+        words = [len(text.split()) for text in texts]
+        self.tokens: Sequence[int] = [max(1, min(count, max_tokens)) for count in words]
+        self._truncated = {index for index, count in enumerate(words) if count > max_tokens}
+        self._texts = [text.encode("utf-8", "replace") for text in texts]
+
+    @property
+    def truncated(self) -> int:
+        """See ports.Rows."""
+        return len(self._truncated)
+
+    def is_truncated(self, index: int) -> bool:
+        """See ports.Rows."""
+        return index in self._truncated
+
+    def tensor(self, indexes: Sequence[int], longest: int) -> Tensor:  # noqa: ARG002  strings are not padded
+        """See ports.Rows."""
+        return Tensor(DType.TEXT, (len(indexes),), strings=[self._texts[index] for index in indexes])
 
 
 def running(events: RecordingEvents) -> WorkerState:
@@ -214,7 +233,7 @@ class FakeModel:
             return FakeCall(ModelGone(f"version {served.version} is not served"))
         scores = [tuple(self.score(text)) for text in texts]
         if not all(0 <= score <= 1 for row in scores for score in row):  # NaN included
-            return FakeCall(self.fail(texts) or ServingUnavailable("a score makes no sense", BAD_REPLY))
+            return FakeCall(self.fail(texts) or ServingUnavailable("a score makes no sense", Cause.BAD_REPLY))
         return FakeCall(self.fail(texts) or scores)
 
     def probe(self) -> None:

@@ -21,7 +21,7 @@ from producer.errors import ExitCode, ProducerError, Unavailable
 from producer.interruption import Interruption
 from producer.pacing import Pacer
 from producer.reading import TopicReader
-from producer.sending import OnProgress, Outgoing, Sending, Summary
+from producer.sending import OnProgress, Sending, Summary, ToSend
 from protos.dead_letters import replay_headers
 
 DEFAULT_GROUP = "inferry-replay"
@@ -200,10 +200,10 @@ class _Replay:
                 self._targets[topic] = []
         return self._targets[topic]
 
-    def _outgoing(self, found: Found, topic: str) -> Outgoing:
+    def _outgoing(self, found: Found, topic: str) -> ToSend:
         record, info = found
         same = topic == info.topic and info.partition in self._targets[topic]
-        return Outgoing(
+        return ToSend(
             topic,
             found.position,
             record.value,

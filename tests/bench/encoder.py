@@ -1,33 +1,33 @@
 """`python -m tests.bench.encoder`: CPU time a review of our encoder and of tfds', on the same reviews in one run.
 
-"new" reviews come once each after thousands of others, as on a busy topic; "warm" ones were all encoded a moment ago. The
-two encoders take turns, a thousand reviews each, so that whatever else the machine does falls on both. The
-ids of the warm ones are compared.
+Ours is the one that a worker uses, and takes a window of reviews at a time. "new" reviews come once each after thousands of
+others, as on a busy topic; "warm" ones were all encoded a moment ago. The two encoders take turns, a thousand reviews each,
+so that whatever else the machine does falls on both. The ids of the warm ones are compared.
 """
 
 from __future__ import annotations
 
 import argparse
-import struct
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from deploy.local.models import MODEL, MODELS, versions
 from producer.dataset import imdb_reviews
+from tests.support.encoding import ids_of
 from trainer.quiet import tfds
 from trainer.vocabulary import build
-from worker.text.subwords import SubwordEncoder, Vocabulary
+from worker.text import Vocabulary, subword_encoder
 
 TURN = 1_000
 WARM_REVIEWS = 1_000
 WARM_ROUNDS = 5
 NEW_REVIEWS = 5_000
 
-Encode = Callable[[str], Any]
+Encode = Callable[[Sequence[str]], Any]
 
 
 def main() -> None:
@@ -40,21 +40,25 @@ def main() -> None:
     vocabulary = _vocabulary(arguments.parse_args().vocabulary, texts)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "v.subwords").write_bytes(vocabulary.dump())
-        theirs = tfds.deprecated.text.SubwordTextEncoder.load_from_file(f"{folder}/v").encode
-    encoder = SubwordEncoder(vocabulary, max_tokens=100_000)
+        encode = tfds.deprecated.text.SubwordTextEncoder.load_from_file(f"{folder}/v").encode
+    encoder = subword_encoder(vocabulary, max_tokens=100_000)
     warm, seen, new = texts[:WARM_REVIEWS], texts[WARM_REVIEWS:-NEW_REVIEWS], texts[-NEW_REVIEWS:]
 
-    for text in warm:
-        row = encoder.encode(text)
-        if list(struct.unpack(f"<{row.tokens}i", row.content)) != theirs(text):
+    def theirs(texts: Sequence[str]) -> None:
+        for text in texts:
+            encode(text)
+
+    rows = encoder.encode_many(warm)
+    for row, text in enumerate(warm):
+        if ids_of(rows, row) != encode(text):
             raise SystemExit(f"the ids differ for {text!r}")
     characters = sum(map(len, texts)) // len(texts)
     print(f"{vocabulary.size} ids, {characters} characters a review; {len(warm)} reviews have the same ids from both")
-    _show("warm", encoder.encode, theirs, warm * WARM_ROUNDS)
-    for text in seen:
-        encoder.encode(text)
-        theirs(text)
-    _show("new", encoder.encode, theirs, new)
+    print(f"ours: {encoder.name}")
+    _show("warm", encoder.encode_many, theirs, warm * WARM_ROUNDS)
+    encoder.encode_many(seen)
+    theirs(seen)
+    _show("new", encoder.encode_many, theirs, new)
 
 
 def _vocabulary(path: Path | None, texts: list[str]) -> Vocabulary:
@@ -79,8 +83,7 @@ def _turns(texts: list[str]) -> Iterator[list[str]]:
 
 def _micros(encode: Encode, texts: list[str]) -> float:
     started = time.process_time()
-    for text in texts:
-        encode(text)
+    encode(texts)
     return (time.process_time() - started) * 1e6 / len(texts)
 
 

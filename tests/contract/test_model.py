@@ -17,11 +17,12 @@ from tests.support.model_server import free_ports, running_model_server
 from tests.support.models import BAD, GOOD, PLAIN, TinyModel, export_tiny
 from worker.clock import SystemClock
 from worker.errors import ModelGone, ServingRejected, ServingUnavailable
-from worker.ports import Call, Model
-from worker.records import ServedModel, Tensor
-from worker.serving.opening import open_model
+from worker.ports import Call, Model, ServedModel
+from worker.records import Tensor
+from worker.serving import open_model
 from worker.settings import Settings
 from worker.testing import FakeModel, RecordingEvents, served
+from worker.text import build_encoder
 
 WAIT_SECONDS = 60
 TEXTS = ["a good film", "awful", "the plot was boring and dull and it is a waste of actors", "", "zwölf 映画 🎬"]
@@ -93,7 +94,7 @@ class GrpcWorld:
         self._tiny = export_tiny(base_path, version=1)
         self.come_back()
         settings = Settings(serving=f"127.0.0.1:{self._ports[0]}", model_poll_seconds=0.2, request_timeout_seconds=20)
-        self.model = open_model(settings, RecordingEvents(), SystemClock())
+        self.model = open_model(settings, build_encoder, RecordingEvents(), SystemClock())
 
     def score(self, texts: Sequence[str]) -> list[float]:
         # What has no token at all still has a row: of padding.
@@ -146,9 +147,8 @@ def own_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]
 
 def tensor(served: ServedModel, texts: Sequence[str], *, extra: int = 0) -> Tensor:
     """The input for `texts`, padded to `extra` tokens more than the longest needs."""
-    rows = [served.encoder.encode(text) for text in texts]
-    result: Tensor = served.encoder.tensor(rows, max(row.tokens for row in rows) + extra)
-    return result
+    rows = served.encoder.encode_many(texts)
+    return rows.tensor(range(len(texts)), max(rows.tokens) + extra)
 
 
 def predict(model: Model, texts: Sequence[str], *, extra: int = 0) -> list[float]:
@@ -281,7 +281,7 @@ def real_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Model
     base_path = tmp_path_factory.mktemp("models") / "sentiment_classifier"
     tiny = export_tiny(base_path, version=1)
     with running_model_server(base_path) as server:
-        model = open_model(Settings(serving=server.grpc_target), RecordingEvents(), SystemClock())
+        model = open_model(Settings(serving=server.grpc_target), build_encoder, RecordingEvents(), SystemClock())
         yield model, tiny
         model.close()
 

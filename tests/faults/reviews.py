@@ -37,7 +37,7 @@ MALFORMED: dict[bytes, tuple[str, Headers]] = {
 """Value: the reason of its dead letter, and the headers it is sent with."""
 
 
-class Outgoing(msgspec.Struct, frozen=True):
+class InputRecord(msgspec.Struct, frozen=True):
     """One record to send."""
 
     key: bytes | None
@@ -62,7 +62,7 @@ class Reviews:
         self._expected: dict[int, Expected] = {}
         self._sent = 0
 
-    def next(self) -> Outgoing:
+    def next(self) -> InputRecord:
         """The next record of the stream."""
         random = self._random
         self._sent += 1
@@ -70,19 +70,19 @@ class Reviews:
         dice = random.random()
         if dice < self._malformed_share:
             value = random.choice(self._malformed)
-            return Outgoing(key, value, MALFORMED[value][1])
+            return InputRecord(key, value, MALFORMED[value][1])
         poisoned = dice < self._malformed_share + self._poison_share
         text = random.choice(self._poisoned if poisoned else self.texts)
         return self._review(key, text, random.random())
 
-    def _review(self, key: bytes | None, text: str, dice: float) -> Outgoing:
+    def _review(self, key: bytes | None, text: str, dice: float) -> InputRecord:
         if dice < 0.1:
-            return Outgoing(key, text.encode(), [])
+            return InputRecord(key, text.encode(), [])
         message = ReviewMessage(f"review {self._sent}", text, {})
         if dice < 0.2:
             form = Form.PROTOBUF
-            return Outgoing(key, encode_review(message, form), list(form.headers))
-        return Outgoing(key, json.dumps({"id": message.id, "text": text}).encode(), [])
+            return InputRecord(key, encode_review(message, form), list(form.headers))
+        return InputRecord(key, json.dumps({"id": message.id, "text": text}).encode(), [])
 
     def expect(self, record: Record) -> Expected:
         """What has to become of a record of this stream."""

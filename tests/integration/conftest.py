@@ -12,8 +12,8 @@ from deploy.local.broker import Broker
 from tests.support.model_server import ServerAddress
 from tests.support.models import TinyModel
 from tests.support.worker_world import World
-from trainer.card import Card
-from worker.text.subwords import Vocabulary
+from trainer.card import card_of
+from worker.text import Vocabulary
 
 
 class MakeWorld(Protocol):
@@ -60,4 +60,4 @@ def tiny_model(model_base_path: Path) -> TinyModel:
     """What the shared model server serves, to be run without it."""
     path = model_base_path / "1"
     vocabulary = Vocabulary.parse((path / "assets.extra" / "vocabulary.subwords").read_bytes())
-    return TinyModel(path, vocabulary, 1, Card.of(vocabulary, threshold=0.6, max_tokens=4096))
+    return TinyModel(path, vocabulary, 1, card_of(vocabulary, threshold=0.6, max_tokens=4096))

@@ -27,7 +27,7 @@ from tests.support.model_server import ServerHandle, running_model_server
 from tests.support.models import BAD, GOOD, LETTERS, PLAIN, tiny_vocabulary
 from tests.support.worker_world import some_reviews
 from trainer.quiet import tf
-from worker.text.subwords import Vocabulary
+from worker.text import Vocabulary
 
 TEXTS = [*some_reviews(60), "good", "zwölf 映画 🎬 a_b"]
 MOODS = ("negative", "positive")

@@ -22,10 +22,10 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_the_answers_are_the_models_own_in_order(model_server: ServerAddress, model_base_path: Path) -> None:
     from tests.support.models import TinyModel, tiny_vocabulary
-    from trainer.card import Card
+    from trainer.card import card_of
 
     vocabulary = tiny_vocabulary()
-    card = Card.of(vocabulary, threshold=0.6, max_tokens=4096)
+    card = card_of(vocabulary, threshold=0.6, max_tokens=4096)
     model = TinyModel(model_base_path / "1", vocabulary, 1, card)
     answers = ask(TEXTS, ["--serving", model_server.grpc_target])
     assert [answer.text for answer in answers] == list(TEXTS)

@@ -16,7 +16,7 @@ from producer.errors import BadInput, Unavailable
 from producer.inputs import BadRow, entry
 from producer.push import push
 from producer.reading import TopicReader
-from producer.sending import Outgoing, Sending
+from producer.sending import Sending, ToSend
 from protos.codecs import Form, ReviewMessage, decode_review
 from tests.conftest import MakeTopics
 from worker.records import Record
@@ -130,7 +130,7 @@ def test_no_more_is_in_flight_than_allowed(connection: Connection, topic: str) -
     most_records = most_bytes = 0
     for number in range(2_000):
         sending.wait_for_room()
-        sending.send(Outgoing(topic, str(number), b"x" * 400))
+        sending.send(ToSend(topic, str(number), b"x" * 400))
         with sending._changed:
             most_records, most_bytes = max(most_records, sending._records), max(most_bytes, sending._bytes)
     assert sending.finish().sent == 2_000

@@ -16,7 +16,7 @@ from tests.support.model_server import running_model_server
 from tests.support.models import TinyModel, tiny_vocabulary, tiny_weights
 from tests.support.worker_world import World, assert_scored_as_offline, logged, some_reviews, state
 from trainer import model as keras_model
-from trainer.card import Card
+from trainer.card import card_of
 from trainer.versions.export import export
 from worker.records import Reason, Record
 
@@ -167,7 +167,7 @@ def narrow_model(tmp_path: Path) -> TinyModel:
     embedding, *others = tiny_weights(vocabulary)
     model = keras_model.build(rows)
     model.set_weights([embedding[:rows], *others])
-    card = Card.of(vocabulary, threshold=0.6, max_tokens=4096)
+    card = card_of(vocabulary, threshold=0.6, max_tokens=4096)
     return TinyModel(
         export(model, vocabulary, tmp_path / "sentiment_classifier", card=card, version=1), vocabulary, 1, card
     )

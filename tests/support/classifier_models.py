@@ -12,7 +12,7 @@ import numpy as np
 from tests.support.models import tiny_weights
 from trainer import model as keras_model
 from trainer.quiet import keras, tf
-from worker.text.subwords import Vocabulary
+from worker.text import Vocabulary
 
 VERSION = 7
 

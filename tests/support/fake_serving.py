@@ -17,8 +17,10 @@ from typing import Any
 import grpc
 
 from protos.serving import model_status_pb2, prediction_pb2, tensor_pb2
-from worker.records import BuiltEncoder, DType, EncoderSpec, Row, Tensor
+from worker.ports import BuiltEncoder
+from worker.records import DType, EncoderSpec
 from worker.serving.trial import TEXTS
+from worker.text.rows import IdLayout, IdRows
 
 MODEL = "sentiment_classifier"
 SENTENCE = 33
@@ -34,16 +36,15 @@ def digest_of(subwords: Sequence[str]) -> str:
 class IdEncoder:
     """An Encoder of texts that are numbers: "7 8" is the ids 7 and 8. Any other word is the id SENTENCE."""
 
+    name = "ids"
+
     def __init__(self, spec: EncoderSpec) -> None:
         self.spec = spec
 
-    def encode(self, text: str) -> Row:
-        ids = [int(word) if word.isdecimal() else SENTENCE for word in text.split()]
-        return Row(struct.pack(f"<{len(ids)}i", *ids), len(ids), truncated=False)
-
-    def tensor(self, rows: Sequence[Row], longest: int) -> Tensor:
-        content = b"".join(row.content.ljust(4 * longest, b"\0") for row in rows)
-        return Tensor(DType.INT32, (len(rows), longest), content)
+    def encode_many(self, texts: Sequence[str]) -> IdRows:
+        ids = [[int(word) if word.isdecimal() else SENTENCE for word in text.split()] for text in texts]
+        layout = IdLayout(DType.INT32, max_tokens=self.spec.max_tokens)
+        return IdRows([*map(layout.pack, ids)], set(), layout)
 
 
 def make_encoder(spec: EncoderSpec) -> BuiltEncoder:

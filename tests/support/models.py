@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from protos.model_card import Card
 from trainer import model as keras_model
-from trainer.card import Card
+from trainer.card import card_of
 from trainer.quiet import tf
 from trainer.versions import registry
 from trainer.versions.export import export
-from worker.text.subwords import Vocabulary
+from worker.text import Vocabulary
 
 GOOD = "good great fantastic wonderful excellent fabulous superb perfect loved best fun brilliant".split()  # noqa: SIM905  words read best as a line
 BAD = "bad awful aweful terrible boring horrible worst poor dull hated waste stupid".split()  # noqa: SIM905  words read best as a line
@@ -87,7 +88,7 @@ def export_tiny(
     vocabulary = tiny_vocabulary(seed, texts or ())
     model = keras_model.build(vocabulary.size)
     model.set_weights(tiny_weights(vocabulary, seed))
-    card = Card.of(vocabulary, threshold=threshold, max_tokens=max_tokens)
+    card = card_of(vocabulary, threshold=threshold, max_tokens=max_tokens)
     path = export(model, vocabulary, base_path, card=card, version=version)
     return TinyModel(path, vocabulary, version, card)
 

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from protos.codecs import CodecError, decode_review
+from protos.model_card import Card
 from trainer import evaluation
-from trainer.card import Card
 from trainer.data import Example, Reviews
 from trainer.evaluation import Flags, Floats
 from trainer.figures import Figures, libraries

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from trainer.card import Card
+from protos.model_card import CARD, IDS, SIGNATURE, SUBWORD, Card
+from trainer.card import card_of
 from trainer.errors import ExportError
 from trainer.quiet import tf
 from trainer.versions.layout import CARD_FILE, EXTRA, VOCABULARY_FILE
-from worker.text.subwords import Vocabulary
+from worker.text import Vocabulary
 
 
 class Served(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
@@ -50,15 +51,15 @@ class Served(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
         logit = tf.nn.relu(mean + self.hidden_bias) @ self.output + self.output_bias
         return {"score": tf.cast(tf.sigmoid(logit), tf.float32)}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="ids")])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name=IDS)])  # type: ignore[untyped-decorator]
     def vocabulary(self, ids: Any) -> dict[str, Any]:
         """`ids` int32 [n] to `subword` string [n] ("" for an id that is no subword's) and `card` string [n].
 
         Both outputs keep the leading dimension, so that a server with request batching can split them."""
         known = (ids >= 1) & (ids < tf.size(self.subwords))
         return {
-            "subword": tf.gather(self.subwords, tf.where(known, ids, 0)),
-            "card": tf.fill(tf.shape(ids), self.card),
+            SUBWORD: tf.gather(self.subwords, tf.where(known, ids, 0)),
+            CARD: tf.fill(tf.shape(ids), self.card),
         }
 
 
@@ -76,12 +77,12 @@ def export(
     `files` are added to the folder's `assets.extra`, beside the vocabulary and the card. The folder is written under a
     name that TensorFlow Serving passes over and renamed when it is complete.
     Raises ExportError where it cannot be written or the version is there already; nothing is ever overwritten."""
-    card = card or Card.of(vocabulary)
+    card = card or card_of(vocabulary)
     extra = {VOCABULARY_FILE: vocabulary.dump(), CARD_FILE: card.dump(), **(files or {})}
     served = Served(model, vocabulary, card)
     try:
         with _unfinished(base_path) as folder:
-            signatures = {"serving_default": served.score, "vocabulary": served.vocabulary}
+            signatures = {"serving_default": served.score, SIGNATURE: served.vocabulary}
             tf.saved_model.save(served, str(folder), signatures=signatures)
             (folder / EXTRA).mkdir()
             for name, content in extra.items():

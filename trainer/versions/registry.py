@@ -8,11 +8,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.card import Card
+from protos.model_card import Card
 from trainer.errors import DataError, VersionError
 from trainer.figures import Figures
 from trainer.versions.layout import CARD_FILE, EXTRA, FIGURES_FILE, VOCABULARY_FILE
-from worker.text.subwords import Vocabulary
+from worker.text import Vocabulary
 
 
 @dataclass(frozen=True)

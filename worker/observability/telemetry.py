@@ -19,8 +19,8 @@ from worker.observability.instruments import BulkHistogram, PartitionGauge, Seri
 from worker.observability.logs import REPEAT_SECONDS, RateLimit
 from worker.observability.metrics import Metric
 from worker.observability.progress import Progress
-from worker.ports import Clock
-from worker.records import Partition, Reason, ServedModel
+from worker.ports import Clock, ServedModel
+from worker.records import Partition, Reason
 
 
 class Telemetry:

@@ -83,12 +83,16 @@ class Deliverer:
         results: list[Labelled] = []
         decoded, encoded = window.decoded, window.encoded
         dead_letters = list(decoded.dead_letters)
-        logits, all_scores, served = self._logits, self._all_scores, encoded.served
-        for index, (record, review, row) in enumerate(zip(decoded.records, decoded.reviews, encoded.rows, strict=True)):
+        logits, all_scores, served, rows = self._logits, self._all_scores, encoded.served, encoded.rows
+        each = zip(decoded.records, decoded.reviews, rows.tokens, strict=True)
+        for index, (record, review, tokens) in enumerate(each):
             rejection = predictions.rejections.get(index)
             if rejection is None:
                 scores = probabilities(predictions.outputs[index], logits=logits)
-                results.append(label(record, review, row, scores, served, all_scores=all_scores))
+                truncated = rows.is_truncated(index)
+                results.append(
+                    label(record, review, scores, served, tokens=tokens, truncated=truncated, all_scores=all_scores)
+                )
             else:
                 dead_letters.append(DeadLetter(record, rejection.reason, rejection.detail, "predict"))
         return results, dead_letters

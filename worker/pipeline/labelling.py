@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from worker.records import Labelled, Record, Review, Row, ServedModel
+from protos.codecs import ReviewMessage
+from worker.ports import ServedModel
+from worker.records import Labelled, Record
 
 
 def probabilities(outputs: Sequence[float], *, logits: bool) -> Sequence[float]:
@@ -30,9 +32,16 @@ def choose(scores: Sequence[float], served: ServedModel) -> tuple[str, float]:
 
 
 def label(
-    record: Record, review: Review, row: Row, scores: Sequence[float], served: ServedModel, *, all_scores: bool
+    record: Record,
+    review: ReviewMessage,
+    scores: Sequence[float],
+    served: ServedModel,
+    *,
+    tokens: int,
+    truncated: bool,
+    all_scores: bool,
 ) -> Labelled:
-    """The answer to one review. `scores` are probabilities."""
+    """The answer to one review. `scores` are probabilities; `tokens` and `truncated` are its row's (see ports.Rows)."""
     name, score = choose(scores, served)
     return Labelled(
         record=record,
@@ -41,14 +50,14 @@ def label(
         score=score,
         model_name=served.name,
         model_version=served.version,
-        tokens=row.tokens,
-        truncated=row.truncated,
+        tokens=tokens,
+        truncated=truncated,
         labels=served.labels if all_scores else (),
-        scores=_all(scores) if all_scores else (),
+        scores=per_label(scores) if all_scores else (),
     )
 
 
-def _all(scores: Sequence[float]) -> Sequence[float]:
+def per_label(scores: Sequence[float]) -> Sequence[float]:
     """One score per label: a single output's score belongs to the second label."""
     return (1.0 - scores[0], scores[0]) if len(scores) == 1 else scores
 

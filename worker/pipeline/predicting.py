@@ -23,16 +23,13 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from worker.backoff import Backoff
-from worker.errors import BAD_REPLY, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
+from worker.errors import Cause, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
 from worker.pipeline.batching import halve
 from worker.pipeline.in_flight import Void, WindowInFlight
 from worker.pipeline.preparing import Encoded
-from worker.ports import Call, Clock, Events, Model
-from worker.records import Batch, Reason, ServedModel
+from worker.ports import Call, Clock, Events, Model, ServedModel
+from worker.records import Batch, Reason
 from worker.state import Component, WorkerState
-
-NEVER_A_STRIKE = "RESOURCE_EXHAUSTED"
-"""The status that is never a review's fault: the server says that it is full."""
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -136,18 +133,17 @@ class Predictor:
                 try:
                     return self._model.refresh()
                 except (ServingUnavailable, ModelMismatch) as error:
-                    why = str(error)
+                    why, status = str(error), error.status
                 attempt += 1
                 delay = self._backoff.after(attempt, self._jitter)
                 self._state.hold(Component.PREDICTION, why)
-                self._events.retrying("model", "NOT_FOUND", attempt, delay, why)
+                self._events.retrying("model", status, attempt, delay, why)
                 self._pause(delay, window)
         finally:
             self._state.release(Component.PREDICTION)
 
     def _send(self, encoded: Encoded, batch: Batch) -> Call:
-        rows = [encoded.rows[index] for index in batch.rows]
-        return self._model.predict(encoded.served, encoded.served.encoder.tensor(rows, batch.longest))
+        return self._model.predict(encoded.served, encoded.rows.tensor(batch.rows, batch.longest))
 
     def _pause(self, seconds: float, window: WindowInFlight) -> None:
         """Raises Void when the window is given up meanwhile."""
@@ -161,9 +157,9 @@ class Predictor:
     def _wait_after(self, attempt: _Attempt, error: ServingUnavailable, window: WindowInFlight) -> None:
         """Counts the failure, then backs off and probes until the server answers. Raises ModelGone, Void."""
         if attempt.proven:
-            if error.status != NEVER_A_STRIKE:
+            if error.cause is not Cause.OVERLOADED:
                 attempt.strikes += 1
-                attempt.bad_replies |= error.status == BAD_REPLY
+                attempt.bad_replies |= error.cause is Cause.BAD_REPLY
             # Probes pass and batches do not: an overloaded server, or a review that hangs it. Either may take minutes.
             self._state.hold(Component.PREDICTION, str(error))
         tries = attempt.origin.failures
@@ -216,7 +212,7 @@ class Predictor:
         if len(attempt.batch.rows) == 1:
             rejections[attempt.batch.rows[0]] = verdict
             return
-        for half in reversed(halve(attempt.batch, [row.tokens for row in encoded.rows])):
+        for half in reversed(halve(attempt.batch, encoded.rows.tokens)):
             alone = attempt.bad_replies and len(half.rows) == 1
             waiting.appendleft(
                 _Attempt(
@@ -242,5 +238,5 @@ def _verdict(attempt: _Attempt, error: ServingUnavailable) -> Rejection:
         f"the model server failed {attempt.strikes} times on this review alone ({error.status}: {error}), "
         "each time right after it had answered another request"
     )
-    reason = Reason.REJECTED_BY_MODEL if error.status == BAD_REPLY else Reason.CRASHES_MODEL
+    reason = Reason.REJECTED_BY_MODEL if error.cause is Cause.BAD_REPLY else Reason.CRASHES_MODEL
     return Rejection(reason, detail)

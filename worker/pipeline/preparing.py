@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from protos.codecs import ReviewMessage
 from worker.errors import InvalidReview
 from worker.pipeline.batching import plan
-from worker.ports import Clock, Events
-from worker.records import Batch, DeadLetter, Record, Review, Row, ServedModel, Window
+from worker.ports import Clock, Events, Rows, ServedModel
+from worker.records import Batch, DeadLetter, Record, Window
 
-Decode = Callable[[Record], Review]
-"""Raises InvalidReview for a record that can never be answered."""
+Decode = Callable[[Record], ReviewMessage]
+"""The review, with an id in any case. Raises InvalidReview for a record that can never be answered."""
 
 
 class Decoded(msgspec.Struct, frozen=True, gc=False):
@@ -20,22 +21,22 @@ class Decoded(msgspec.Struct, frozen=True, gc=False):
 
     window: Window
     records: Sequence[Record]
-    reviews: Sequence[Review]
+    reviews: Sequence[ReviewMessage]
     dead_letters: Sequence[DeadLetter]
 
 
 class Encoded(msgspec.Struct, frozen=True, gc=False):
-    """The reviews of a window, encoded for exactly one model version: `rows[i]` is review i."""
+    """The reviews of a window, encoded for exactly one model version: row i is review i."""
 
     served: ServedModel
-    rows: Sequence[Row]
+    rows: Rows
     batches: Sequence[Batch]
 
 
 def decode_window(window: Window, decode: Decode) -> Decoded:
     """Every record of the window ends in exactly one of the two lists, in its order. Pure."""
     records: list[Record] = []
-    reviews: list[Review] = []
+    reviews: list[ReviewMessage] = []
     dead_letters: list[DeadLetter] = []
     for record in window.records:
         try:
@@ -49,11 +50,9 @@ def decode_window(window: Window, decode: Decode) -> Decoded:
 def encode_window(decoded: Decoded, served: ServedModel, *, max_rows: int, max_padded_tokens: int) -> Encoded:
     """Encodes the reviews for `served` and cuts them into batches of at most `max_rows` rows and `max_padded_tokens` tokens,
     padding included, also where the model wants every row at one length. Pure."""
-    encode = served.encoder.encode
-    rows = [encode(review.text) for review in decoded.reviews]
-    batches = plan(
-        [served.length or row.tokens for row in rows], max_rows=max_rows, max_padded_tokens=max_padded_tokens
-    )
+    rows = served.encoder.encode_many([review.text for review in decoded.reviews])
+    tokens = rows.tokens if served.length is None else [served.length] * len(decoded.reviews)
+    batches = plan(tokens, max_rows=max_rows, max_padded_tokens=max_padded_tokens)
     return Encoded(served, rows, batches)
 
 
@@ -78,10 +77,9 @@ class Preparation:
         """See encode_window."""
         started = self._clock.monotonic()
         encoded = encode_window(decoded, served, max_rows=self._max_rows, max_padded_tokens=self._max_padded_tokens)
-        tokens = sum(row.tokens for row in encoded.rows)
-        truncated = sum(row.truncated for row in encoded.rows)
-        self._events.encoded(self._clock.monotonic() - started, len(encoded.rows), tokens, truncated)
+        tokens = encoded.rows.tokens
+        self._events.encoded(self._clock.monotonic() - started, len(tokens), sum(tokens), encoded.rows.truncated)
         for batch in encoded.batches:
-            real = sum(encoded.rows[index].tokens for index in batch.rows)
+            real = sum(map(tokens.__getitem__, batch.rows))
             self._events.batched(len(batch.rows), real, batch.longest * len(batch.rows))
         return encoded

@@ -6,8 +6,8 @@ from worker.errors import ServingUnavailable, SourceLost
 from worker.pipeline.in_flight import WindowInFlight, WindowsInFlight
 from worker.pipeline.predicting import Predictor
 from worker.pipeline.preparing import Preparation
-from worker.ports import Events, Model, Source
-from worker.records import ServedModel, Window
+from worker.ports import Events, Model, ServedModel, Source
+from worker.records import Window
 from worker.state import Component, WorkerState
 
 POLL_SECONDS = 0.5

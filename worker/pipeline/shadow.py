@@ -14,8 +14,8 @@ import msgspec
 from worker.errors import ServingUnavailable, WorkerError
 from worker.pipeline.labelling import choose, probabilities
 from worker.pipeline.preparing import Decoded, encode_window
-from worker.ports import Events, Model
-from worker.records import Labelled, ServedModel
+from worker.ports import Events, Model, ServedModel
+from worker.records import Labelled
 
 WAITING_WINDOWS = 2
 """Windows that may wait; a further one is skipped, so that a slow shadow costs no memory."""
@@ -80,8 +80,7 @@ class Shadow:
             delivered.decoded, served, max_rows=self._max_rows, max_padded_tokens=self._max_padded_tokens
         )
         calls = [
-            self._model.predict(served, served.encoder.tensor([encoded.rows[row] for row in batch.rows], batch.longest))
-            for batch in encoded.batches
+            self._model.predict(served, encoded.rows.tensor(batch.rows, batch.longest)) for batch in encoded.batches
         ]
         published = {result.record.result_id: result for result in delivered.results}
         agreements, differences = 0, []

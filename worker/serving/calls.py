@@ -10,11 +10,13 @@ from functools import partial
 from threading import Lock
 from typing import Protocol
 
-from worker.errors import BAD_REPLY, ServingUnavailable, WorkerError
+from worker.errors import Cause, ServingUnavailable
 from worker.ports import Clock, Events
-from worker.serving.errors import LOWER_THE_LIMIT, error_for
+from worker.serving.errors import OTHERWISE, Meaning, error_for, given_up, meaning_of
 from worker.serving.limiter import AdaptiveLimit
 from worker.serving.wire import Scores
+
+OK = "OK"
 
 
 class Rpc(Protocol):
@@ -104,7 +106,7 @@ class Calls:
             if not closed:
                 self._waiting.append(prediction)
         if closed:
-            prediction.settle(_cancelled(prediction))
+            prediction.settle(given_up(prediction.what))
         self._start_ready()
 
     def cancel(self, prediction: Prediction) -> None:
@@ -112,7 +114,7 @@ class Calls:
         with self._lock:
             if prediction in self._waiting:
                 self._waiting.remove(prediction)
-        prediction.settle(_cancelled(prediction))
+        prediction.settle(given_up(prediction.what))
         if prediction.rpc is not None:
             prediction.rpc.cancel()
 
@@ -131,7 +133,8 @@ class Calls:
             try:
                 rpc = self._send(prediction.request)
             except ValueError:  # how grpc says that the channel was closed meanwhile
-                self._end(prediction, "CANCELLED", _cancelled(prediction))
+                error = given_up(prediction.what)
+                self._end(prediction, error.status, error)
                 continue
             prediction.rpc = rpc
             if prediction.ended:  # cancelled between the queue and here
@@ -149,34 +152,33 @@ class Calls:
 
     def _answered(self, prediction: Prediction, rpc: Rpc) -> None:
         status = str(getattr(rpc.code(), "name", rpc.code()))
+        meaning = OTHERWISE
         outcome: Scores | BaseException
         try:
-            if status == "OK":
+            if status == OK:
                 outcome = prediction.read(rpc.result())
             else:
-                outcome = error_for(status, rpc.details() or "", prediction.what)
+                details = rpc.details() or ""
+                meaning, outcome = meaning_of(status, details), error_for(status, details, prediction.what)
         except ServingUnavailable as error:
             status, outcome = error.status, error
         except Exception as error:  # noqa: BLE001  a call that is never settled would hang the worker without a word
-            status, outcome = BAD_REPLY, error
-        self._end(prediction, status, outcome)
+            status, outcome = Cause.BAD_REPLY.value, error
+        self._end(prediction, status, outcome, meaning)
         self._start_ready()
 
-    def _end(self, prediction: Prediction, status: str, outcome: Scores | BaseException) -> None:
+    def _end(
+        self, prediction: Prediction, status: str, outcome: Scores | BaseException, meaning: Meaning = OTHERWISE
+    ) -> None:
         now = self._clock.monotonic()
-        overloaded = status in LOWER_THE_LIMIT and isinstance(outcome, ServingUnavailable)
         with self._lock:
             self._under_way.discard(prediction)
-            if overloaded:
+            if meaning.lowers_limit:
                 self._limit.overloaded(prediction.started, now)
-            elif status == "OK":
+            elif status == OK:
                 self._limit.succeeded()
             self._events.requests(len(self._under_way), self._limit.value)
-        if status == "UNAVAILABLE":
+        if meaning.outage:
             self._on_outage()
         self._events.predicted(now - prediction.started, status)
         prediction.settle(outcome)
-
-
-def _cancelled(prediction: Prediction) -> WorkerError:
-    return ServingUnavailable(f"{prediction.what}: the call was given up.", "CANCELLED")

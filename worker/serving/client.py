@@ -1,8 +1,8 @@
 """ports.Model over gRPC: TensorFlow Serving, or anything that speaks its PredictionService and ModelService.
 
-The only module that imports grpc. What goes over the wire is made and read in `serving_wire`, what a model must be like
-is in `serving_model`, which version is taken in `rollout`, how many calls run at once in `serving_calls` and `limiter`,
-and what a status means in `serving_errors`; `serving_reader` asks a server what it serves, `serving_trial` whether it works.
+The only module that imports grpc. What goes over the wire is made and read in `wire`, what a model must be like is in
+`signature`, which version is taken in `versions`, how many calls run at once in `calls` and `limiter`, and what a status
+means in `errors`; `reader` asks a server what it serves, `trial` whether it works.
 """
 
 from __future__ import annotations
@@ -14,25 +14,22 @@ from threading import Lock
 from typing import Any
 
 import grpc
-from msgspec.structs import replace
 
 from protos.serving.tensor_pb2 import TensorProto
-from worker.errors import ConfigError, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
-from worker.ports import Clock, Events
-from worker.records import ServedModel, Tensor
+from worker.errors import Cause, ConfigError, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
+from worker.ports import BuiltEncoder, Clock, Events, ServedModel
+from worker.records import Tensor
 from worker.serving.calls import Calls, Prediction, Rpc
-from worker.serving.errors import NO_VERSION, error_for
-from worker.serving.options import ServingOptions, read_file
+from worker.serving.errors import error_for, given_up, meaning_of, unavailable
+from worker.serving.options import Options, read_file
 from worker.serving.reader import EncoderFactory, Reader
-from worker.serving.signature import Served
+from worker.serving.signature import Endpoint, Served
 from worker.serving.trial import try_out
 from worker.serving.versions import AVAILABLE, Watcher, choose, is_label
 from worker.serving.wire import PREDICT, Scores, predict_request, read_output, read_scores
 
-__all__ = ["EncoderFactory", "GrpcModel", "ServingOptions"]
+__all__ = ["EncoderFactory", "GrpcModel", "Options"]
 
-MISMATCH = "MODEL_MISMATCH"
-"""Told in place of a gRPC status."""
 KEPT_VERSIONS = 3
 """Encoders kept: the version in use, the one before it while its last windows finish, and one to go back to."""
 
@@ -57,7 +54,7 @@ CHANNEL_OPTIONS = (
 class GrpcModel:
     """The model server. Thread-safe; one channel, and one thread that watches for new versions from the first refresh."""
 
-    def __init__(self, options: ServingOptions, make_encoder: EncoderFactory, events: Events, clock: Clock) -> None:
+    def __init__(self, options: Options, make_encoder: EncoderFactory, events: Events, clock: Clock) -> None:
         """Opens nothing yet. Raises ConfigError for files that cannot be read."""
         self._options = options
         self._events = events
@@ -82,10 +79,7 @@ class GrpcModel:
 
     def current(self) -> ServedModel:
         """See ports.Model. During an outage, the last version known."""
-        served = self._current
-        if served is None:
-            raise ServingUnavailable(self._why_none)
-        return served
+        return self._in_use()
 
     def refresh(self) -> ServedModel:
         """See ports.Model. The first call starts the watch for new versions."""
@@ -106,14 +100,15 @@ class GrpcModel:
             return served
 
     def predict(self, served: ServedModel, tensor: Tensor) -> Prediction:
-        """See ports.Model. `served` must come from this object."""
-        assert isinstance(served, Served)  # noqa: S101  anything else is a bug
+        """See ports.Model. `served` must come from this object: TypeError."""
+        if not isinstance(served, Served):
+            raise TypeError(f"version {served.version} of {served.name} was given out by another model")
         request, read = self._prediction(served, tensor)
         prediction = Prediction(request, read, self._what(served.version), self._calls)
         if len(request) > self._options.max_request_bytes:
             limit = self._options.max_request_bytes
             why = f"the request has {len(request):,} bytes; the limit is {limit:,}."
-            prediction.settle(ServingRejected(f"{prediction.what}: {why}", "RESOURCE_EXHAUSTED"))
+            prediction.settle(ServingRejected(f"{prediction.what}: {why}", status="RESOURCE_EXHAUSTED"))
         else:
             self._calls.submit(prediction)
         return prediction
@@ -121,9 +116,7 @@ class GrpcModel:
     def probe(self) -> None:
         """See ports.Model. Raises ModelGone when the version in use is not served any more. A request that the server
         refuses has been answered, too."""
-        served = self.current()
-        assert isinstance(served, Served)  # noqa: S101  refresh sets nothing else
-        assert served.probe is not None  # noqa: S101  refresh takes no version that was not tried out
+        served = self._in_use()
         request, read = self._prediction(served, served.probe)
         with suppress(ServingRejected):
             read(self._ask(PREDICT, request, self._what(served.version)))
@@ -133,6 +126,12 @@ class GrpcModel:
         self._calls.close()
         self._channel.close()  # ends what the watcher may be waiting for
         self._watcher.close(self._options.request_timeout_seconds)
+
+    def _in_use(self) -> Served:
+        served = self._current
+        if served is None:
+            raise unavailable(self._why_none)
+        return served
 
     # --- one prediction ------------------------------------------------------------------------------------------
 
@@ -145,7 +144,20 @@ class GrpcModel:
             output = read_output(reply, endpoint.output_name, endpoint.version, what)
             return read_scores(output, rows=rows, columns=endpoint.columns, bounded=bounded, what=what)
 
-        return _request(served, tensor), read
+        return self._request(endpoint, tensor), read
+
+    def _request(self, endpoint: Endpoint, tensor: Tensor) -> bytes:
+        """Predict by this version."""
+        if endpoint.as_column:
+            tensor = Tensor(tensor.dtype, (tensor.shape[0], 1), tensor.content, tensor.strings)
+        return predict_request(
+            self._options.model,
+            endpoint.version,
+            endpoint.signature,
+            input_name=endpoint.input_name,
+            output_name=endpoint.output_name,
+            tensor=tensor,
+        )
 
     def _what(self, version: int) -> str:
         return f"Predict by version {version} of model {self._options.model} at {self._options.target}"
@@ -155,29 +167,39 @@ class GrpcModel:
         try:
             reply: bytes = self._channel.unary_unary(method)(request, timeout=self._options.request_timeout_seconds)
         except grpc.RpcError as error:
-            status = error.code().name
-            if status == "UNAVAILABLE":
+            status, details = error.code().name, error.details() or ""
+            if meaning_of(status, details).outage:
                 self._outage()
-            raise error_for(status, error.details() or "", what) from error
+            raise error_for(status, details, what) from error
         except ValueError as error:  # how grpc says that the channel is closed
-            raise ServingUnavailable(f"{what}: {error}", "CANCELLED") from error
+            raise given_up(what, str(error)) from error
         return reply
 
-    def _tried_out(self, served: Served) -> Served:
-        """The version with its probe. Raises ModelMismatch where its scores are of no use, ServingUnavailable."""
-        endpoint, what = served.endpoint, self._what(served.version)
+    def _tried_out(self, endpoint: Endpoint, built: BuiltEncoder) -> Served:
+        """The version, with its probe. Raises ModelMismatch where its scores are of no use, ServingUnavailable."""
+        version, what = endpoint.version, self._what(endpoint.version)
 
         def ask(tensor: Tensor) -> TensorProto:
             try:
-                reply = self._ask(PREDICT, _request(served, tensor), what)
+                reply = self._ask(PREDICT, self._request(endpoint, tensor), what)
             except ModelGone as error:
-                raise ServingUnavailable(f"Version {served.version} went away while it was tried: {error}") from error
-            return read_output(reply, endpoint.output_name, endpoint.version, what)
+                raise unavailable(f"Version {version} went away while it was tried: {error}") from error
+            return read_output(reply, endpoint.output_name, version, what)
 
         def read(output: TensorProto) -> Sequence[float]:
             return read_scores(output, rows=1, columns=endpoint.columns, bounded=False, what=what)[0]
 
-        return replace(served, probe=try_out(served, ask, read, logits=self._options.logits, what=what))
+        return Served(
+            name=self._options.model,
+            version=version,
+            labels=endpoint.labels,
+            threshold=endpoint.threshold,
+            encoder=built.encoder,
+            digest=built.digest,
+            length=endpoint.length,
+            endpoint=endpoint,
+            probe=try_out(built.encoder, ask, read, logits=self._options.logits, what=what),
+        )
 
     def _outage(self) -> None:
         self._outages += 1
@@ -189,7 +211,7 @@ class GrpcModel:
         try:
             self.refresh()
         except Exception as error:  # noqa: BLE001  whatever it was, without this thread no new version would be seen
-            status = error.status if isinstance(error, ServingUnavailable) else MISMATCH
+            status = error.status if isinstance(error, ServingUnavailable) else ModelMismatch.status
             self._events.retrying("model", status, 1, self._options.poll_seconds, str(error))
 
     def _wanted(self, states: Mapping[int, str]) -> int:
@@ -202,13 +224,13 @@ class GrpcModel:
         served = self._current
         if served is None or states.get(served.version) != AVAILABLE:
             raise error
-        self._events.retrying("model", MISMATCH, 1, self._options.poll_seconds, str(error))
+        self._events.retrying("model", error.status, 1, self._options.poll_seconds, str(error))
         return served
 
     def _note(self, error: ServingUnavailable | ModelMismatch) -> None:
         """Remembers why there is no version. An outage leaves the one in use: the server said nothing about it."""
         self._why_none = str(error)
-        gone = isinstance(error, ModelMismatch) or error.status == NO_VERSION
+        gone = isinstance(error, ModelMismatch) or error.cause is Cause.NO_VERSION
         if gone and self._current is not None:
             self._current = None
             self._events.serving(None)
@@ -219,7 +241,7 @@ class GrpcModel:
         if known is None or outages != self._checked_after:
             endpoint = self._reader.describe(version)
             if known is None or known.endpoint != endpoint:
-                known = self._tried_out(self._reader.build(endpoint))
+                known = self._tried_out(endpoint, self._reader.build(endpoint))
             if outages != self._checked_after:
                 self._known.clear()  # the others have not been compared; each is when its turn comes
                 self._checked_after = outages
@@ -230,22 +252,7 @@ class GrpcModel:
         return known
 
 
-def _request(served: Served, tensor: Tensor) -> bytes:
-    """Predict by this version."""
-    endpoint = served.endpoint
-    if endpoint.as_column:
-        tensor = Tensor(tensor.dtype, (tensor.shape[0], 1), tensor.content, tensor.strings)
-    return predict_request(
-        served.name,
-        endpoint.version,
-        endpoint.signature,
-        input_name=endpoint.input_name,
-        output_name=endpoint.output_name,
-        tensor=tensor,
-    )
-
-
-def _channel(options: ServingOptions) -> Any:
+def _channel(options: Options) -> Any:
     if not options.ca_file:
         if options.cert_file or options.key_file:
             raise ConfigError(

@@ -12,28 +12,71 @@
 
 from __future__ import annotations
 
-from worker.errors import BAD_REPLY, ModelGone, ServingRejected, ServingUnavailable
+from typing import NamedTuple
 
-LOWER_THE_LIMIT = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
-"""Statuses after which fewer requests are kept in flight."""
-REJECTED = frozenset({"INVALID_ARGUMENT", "OUT_OF_RANGE"})
-NO_VERSION = "NOT_FOUND"
-"""The status of a ServingUnavailable that says: the server answered, and it has no version for us."""
+from worker.errors import Cause, ModelGone, ServingRejected, ServingUnavailable
+
 TOO_LARGE = "larger than max"
 """In the details that grpc's message_size_filter gives, on either side, in either direction."""
 MAX_DETAIL_CHARACTERS = 500
 
 
+class Meaning(NamedTuple):
+    """What a gRPC status means to the worker."""
+
+    error: type[ServingUnavailable | ServingRejected | ModelGone] = ServingUnavailable
+    cause: Cause = Cause.AWAY
+    """Of a ServingUnavailable."""
+    lowers_limit: bool = False
+    """Whether fewer requests are kept in flight afterwards."""
+    outage: bool = False
+    """Whether the connection was lost, so that the server may come back as another one."""
+
+
+MEANINGS = {
+    "UNAVAILABLE": Meaning(lowers_limit=True, outage=True),
+    "DEADLINE_EXCEEDED": Meaning(lowers_limit=True),
+    "RESOURCE_EXHAUSTED": Meaning(cause=Cause.OVERLOADED, lowers_limit=True),
+    "NOT_FOUND": Meaning(ModelGone),
+    "INVALID_ARGUMENT": Meaning(ServingRejected),
+    "OUT_OF_RANGE": Meaning(ServingRejected),
+}
+OTHERWISE = Meaning()
+
+
+def meaning_of(status: str, details: str = "") -> Meaning:
+    """What a gRPC status name means, given what the server said beside it."""
+    if status == "RESOURCE_EXHAUSTED" and TOO_LARGE in details:
+        return Meaning(ServingRejected)
+    return MEANINGS.get(status, OTHERWISE)
+
+
 def error_for(status: str, details: str, what: str) -> ServingUnavailable | ServingRejected | ModelGone:
     """The error for a gRPC status name. `what` says what was asked of whom."""
     message = f"{what}: {status}: {details[:MAX_DETAIL_CHARACTERS]}"
-    if status == "NOT_FOUND":
+    meaning = meaning_of(status, details)
+    if meaning.error is ModelGone:
         return ModelGone(message)
-    if status in REJECTED or (status == "RESOURCE_EXHAUSTED" and TOO_LARGE in details):
-        return ServingRejected(message, status)
-    return ServingUnavailable(message, status)
+    if meaning.error is ServingRejected:
+        return ServingRejected(message, status=status)
+    return ServingUnavailable(message, meaning.cause, status=status)
+
+
+def unavailable(message: str) -> ServingUnavailable:
+    """The error for what no status says: nothing can be asked of the version for now."""
+    return ServingUnavailable(message, status="UNAVAILABLE")
+
+
+def given_up(what: str, why: str = "the call was given up.") -> ServingUnavailable:
+    """The error of a call that this worker ended itself."""
+    return ServingUnavailable(f"{what}: {why}", status="CANCELLED")
+
+
+def no_version(message: str) -> ServingUnavailable:
+    """The error that says: the server answered, and it has no version for us."""
+    return ServingUnavailable(message, Cause.NO_VERSION, status="NOT_FOUND")
 
 
 def bad_reply(what: str, why: str) -> ServingUnavailable:
     """The error for a reply that failed its checks."""
-    return ServingUnavailable(f"{what}: the reply makes no sense: {why}.", BAD_REPLY)
+    return ServingUnavailable(f"{what}: the reply makes no sense: {why}.", Cause.BAD_REPLY)

@@ -1,30 +1,26 @@
-"""The settings' model: opens the gRPC adapter and gives it encoders made from each version's own vocabulary."""
+"""The settings' model: opens the gRPC adapter. `make_encoder` makes the encoder of each version it meets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
 
 from worker.ports import Clock, Events
-from worker.records import BuiltEncoder, EncoderKind, EncoderSpec
-from worker.serving.client import GrpcModel
-from worker.serving.options import ServingOptions
+from worker.serving.client import EncoderFactory, GrpcModel
+from worker.serving.options import Options
 from worker.settings import Settings
-from worker.text.encoders import TextEncoder, WordPieceEncoder
-from worker.text.subwords import SubwordEncoder, Vocabulary
+from worker.silent_events import SilentEvents
 
 
-def make_model(settings: Settings, events: Events, clock: Clock) -> GrpcModel:
+def make_model(settings: Settings, make_encoder: EncoderFactory, events: Events, clock: Clock) -> GrpcModel:
     """A model of which nothing is asked yet: its first `refresh` does. Raises ConfigError."""
-    return GrpcModel(options(settings), build_encoder, events, clock)
+    return GrpcModel(options(settings), make_encoder, events, clock)
 
 
-def open_model(settings: Settings, events: Events, clock: Clock) -> GrpcModel:
+def open_model(settings: Settings, make_encoder: EncoderFactory, events: Events, clock: Clock) -> GrpcModel:
     """A model whose first version is known and fits.
 
     Raises ServingUnavailable while the server or the version is not there, ModelMismatch, ConfigError."""
-    model = make_model(settings, events, clock)
+    model = make_model(settings, make_encoder, events, clock)
     try:
         model.refresh()
     except BaseException:
@@ -33,23 +29,15 @@ def open_model(settings: Settings, events: Events, clock: Clock) -> GrpcModel:
     return model
 
 
-def open_shadow(settings: Settings, clock: Clock) -> GrpcModel:
+def open_shadow(settings: Settings, make_encoder: EncoderFactory, clock: Clock) -> GrpcModel:
     """The version that scores in the shadow. Nothing is asked of it yet: it may not be there."""
     # Its versions, calls and outages must not be counted as the worker's own.
-    silent = cast("Events", _Silent())
-    return GrpcModel(replace(options(settings), version=settings.shadow), build_encoder, silent, clock)
+    return GrpcModel(replace(options(settings), version=settings.shadow), make_encoder, SilentEvents(), clock)
 
 
-class _Silent:
-    """Events that nobody hears."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_arguments, **_named: None
-
-
-def options(settings: Settings) -> ServingOptions:
+def options(settings: Settings) -> Options:
     """What the settings say of the model server."""
-    return ServingOptions(
+    return Options(
         target=settings.serving,
         model=settings.model,
         signature=settings.signature,
@@ -69,21 +57,3 @@ def options(settings: Settings) -> ServingOptions:
         cert_file=settings.serving_cert_file,
         key_file=settings.serving_key_file,
     )
-
-
-def build_encoder(spec: EncoderSpec) -> BuiltEncoder:
-    """The encoder of one model version. Raises ConfigError or ValueError for a vocabulary that cannot be read."""
-    if spec.kind is EncoderKind.TEXT:
-        return BuiltEncoder(TextEncoder())
-    if spec.kind is EncoderKind.WORDPIECE:
-        encoder = WordPieceEncoder(spec)
-        return BuiltEncoder(encoder, encoder.vocabulary_size, encoder.digest)
-    vocabulary = Vocabulary.parse(spec.vocabulary) if spec.vocabulary else Vocabulary(spec.subwords)
-    encoder_of_words = SubwordEncoder(
-        vocabulary,
-        max_tokens=spec.max_tokens,
-        dtype=spec.dtype,
-        padding_id=spec.padding_id,
-        length=spec.length,
-    )
-    return BuiltEncoder(encoder_of_words, vocabulary.size, vocabulary.digest)

@@ -10,8 +10,8 @@ from worker.serving.versions import NEWEST
 
 
 @dataclass(frozen=True)
-class ServingOptions:
-    """Everything `serving.GrpcModel` is told. Where a model has a card, what is left empty here comes from it."""
+class Options:
+    """Everything `client.GrpcModel` is told. Where a model has a card, what is left empty here comes from it."""
 
     target: str = "localhost:8500"
     """gRPC address, host:port."""

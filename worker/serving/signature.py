@@ -1,8 +1,7 @@
 """What a served model says of itself, checked against what we can feed and read. Pure.
 
-A model tells its inputs and outputs by its signatures (GetModelMetadata). One exported by `inferry-trainer` also has the
-signature `vocabulary`: `ids` int32 [n] → `subword` string [n], `card` string [n], where ids 1 … n give the subwords and
-every row of `card` is the same JSON, a Card.
+A model tells its inputs and outputs by its signatures (GetModelMetadata); one exported by `inferry-trainer` also tells its
+vocabulary and its card (see protos.model_card).
 """
 
 from __future__ import annotations
@@ -11,40 +10,21 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from protos.model_card import CARD, IDS, LABELS, MAX_TOKENS, SIGNATURE, SUBWORD, THRESHOLD, Card, EncoderKind
 from protos.serving.prediction_pb2 import SignatureDef, TensorInfo
 from worker.errors import ModelMismatch
-from worker.records import BuiltEncoder, DType, EncoderKind, EncoderSpec, ServedModel, Tensor
-from worker.serving.options import ServingOptions
-from worker.serving.wire import dtype_name
+from worker.ports import BuiltEncoder, ServedModel
+from worker.records import DType, EncoderSpec, Tensor
+from worker.serving.options import Options
+from worker.serving.wire import TF_DTYPES, dtype_name, dtype_of
 
-VOCABULARY = "vocabulary"
-CARD_FORMAT = 1
-DEFAULT_LABELS = ("negative", "positive")
-DEFAULT_THRESHOLD = 0.6
-DEFAULT_MAX_TOKENS = 4_096
 TFDS_HEADER = b"### SubwordTextEncoder"
 """How a tfds .subwords file begins; any other vocabulary file is a list of word pieces."""
 
-_INPUT_DTYPES = (DType.INT32, DType.INT64, DType.FLOAT, DType.STRING)
-"""DT_FLOAT, since Keras 2 gives a Sequential model that begins with an Embedding an input of its weights' dtype."""
-_OUTPUT_DTYPES = (DType.FLOAT, DType.DOUBLE)
+_INPUT_DTYPES = (DType.INT32, DType.INT64, DType.FLOAT32, DType.TEXT)
+"""float32, since Keras 2 gives a Sequential model that begins with an Embedding an input of its weights' dtype."""
+_OUTPUT_DTYPES = (DType.FLOAT32, DType.FLOAT64)
 _PROTO_METHODS = ("tensorflow/serving/classify", "tensorflow/serving/regress")  # they take serialised tf.Examples
-
-
-class Card(msgspec.Struct, frozen=True):
-    """The model's own description of its encoder and labels."""
-
-    format: int
-    encoder: EncoderKind
-    subwords: int
-    """How many subwords ids 1 … n of the `vocabulary` signature give."""
-    vocabulary_size: int
-    digest: str
-    """`sha256:<hex>` of the vocabulary's file."""
-    labels: tuple[str, ...]
-    threshold: float
-    max_tokens: int
-    padding_id: int = 0
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -69,33 +49,28 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class Served(ServedModel, frozen=True, kw_only=True):
-    """A ServedModel that knows how it is called."""
+    """A ServedModel that was tried out, and knows how it is called."""
 
     endpoint: Endpoint
-    probe: Tensor | None = None
-    """A request of one row that this version has answered well; None until it was tried out."""
+    probe: Tensor
+    """A request of one row that this version has answered well."""
 
 
 def parse_card(content: bytes) -> Card:
     """Raises ModelMismatch."""
     try:
-        card = msgspec.json.decode(content, type=Card)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ModelMismatch(f"The model's card cannot be read: {error}.") from error
-    if card.format != CARD_FORMAT:
-        raise ModelMismatch(f"The model's card has format {card.format}; this worker reads format {CARD_FORMAT}.")
-    return card
+        return Card.parse(content)
+    except ValueError as error:
+        raise ModelMismatch(str(error)) from error
 
 
 def has_vocabulary(signatures: Mapping[str, SignatureDef]) -> bool:
     """Whether the model serves its own vocabulary."""
-    found = signatures.get(VOCABULARY)
-    return found is not None and set(found.inputs) == {"ids"} and {"subword", "card"} <= set(found.outputs)
+    found = signatures.get(SIGNATURE)
+    return found is not None and set(found.inputs) == {IDS} and {SUBWORD, CARD} <= set(found.outputs)
 
 
-def describe(
-    version: int, signatures: Mapping[str, SignatureDef], card: Card | None, options: ServingOptions
-) -> Endpoint:
+def describe(version: int, signatures: Mapping[str, SignatureDef], card: Card | None, options: Options) -> Endpoint:
     """How to use this version. Raises ModelMismatch, naming what the model really has."""
     model = f"Version {version} of model {options.model}"
     signature = signatures.get(options.signature)
@@ -107,9 +82,9 @@ def describe(
         raise ModelMismatch(f"{model} takes serialised tf.Examples ({signature.method_name}), not tensors.")
     input_name, fed = _only("input", signature.inputs, options.input_name, model)
     output_name, read = _named("output", signature.outputs, options.output_name, model)
-    labels = options.labels or (card.labels if card else DEFAULT_LABELS)
+    labels = options.labels or (card.labels if card else LABELS)
     dtype, length, as_column = _input(fed, f"{model}: input {_told(input_name, fed)}")
-    limit = options.max_tokens or (card.max_tokens if card else DEFAULT_MAX_TOKENS)
+    limit = options.max_tokens or (card.max_tokens if card else MAX_TOKENS)
     threshold = options.threshold
     return Endpoint(
         version=version,
@@ -121,7 +96,7 @@ def describe(
         output_name=output_name,
         columns=_columns(read, labels, f"{model}: output {_told(output_name, read)}"),
         labels=labels,
-        threshold=threshold if threshold is not None else card.threshold if card else DEFAULT_THRESHOLD,
+        threshold=threshold if threshold is not None else card.threshold if card else THRESHOLD,
         max_tokens=min(limit, length or limit),
         padding_id=card.padding_id if card else options.padding_id,
         card=card,
@@ -129,13 +104,13 @@ def describe(
 
 
 def encoder_spec(
-    endpoint: Endpoint, options: ServingOptions, *, subwords: Sequence[bytes] = (), vocabulary: bytes = b""
+    endpoint: Endpoint, options: Options, *, subwords: Sequence[bytes] = (), vocabulary: bytes = b""
 ) -> EncoderSpec:
     """How to encode for the endpoint, from the subwords that the model told or from a vocabulary file.
 
     Raises ModelMismatch."""
     card = endpoint.card
-    if endpoint.dtype is DType.STRING:
+    if endpoint.dtype is DType.TEXT:
         kind = EncoderKind.TEXT
     elif card is not None:
         kind = card.encoder
@@ -144,8 +119,8 @@ def encoder_spec(
     else:
         raise ModelMismatch(
             f"Version {endpoint.version} of model {options.model} takes token ids (input {endpoint.input_name}, "
-            f"{endpoint.dtype} [-1, {endpoint.length or -1}]) and has no signature "
-            f"`{VOCABULARY}` that tells how to make them; name its vocabulary file with `vocabulary`."
+            f"{dtype_name(TF_DTYPES[endpoint.dtype])} [-1, {endpoint.length or -1}]) and has no signature "
+            f"`{SIGNATURE}` that tells how to make them; name its vocabulary file with `vocabulary`."
         )
     try:
         decoded = tuple(subword.decode() for subword in subwords)
@@ -167,7 +142,7 @@ def check_vocabulary(endpoint: Endpoint, built: BuiltEncoder) -> None:
 
     Raises ModelMismatch."""
     card = endpoint.card
-    if card is None or endpoint.dtype is DType.STRING:
+    if card is None or endpoint.dtype is DType.TEXT:
         return
     for what, said, found in (
         ("digest", card.digest, built.digest),
@@ -199,14 +174,13 @@ def _named(what: str, tensors: Mapping[str, TensorInfo], wanted: str, model: str
 
 def _input(info: TensorInfo, what: str) -> tuple[DType, int | None, bool]:
     """dtype, fixed length, and whether text goes in as a column."""
-    name = dtype_name(info.dtype)
-    if name not in _INPUT_DTYPES:
-        raise ModelMismatch(f"{what}: only {', '.join(_INPUT_DTYPES)} can be fed.")
+    dtype = dtype_of(info.dtype)
+    if dtype not in _INPUT_DTYPES:
+        raise ModelMismatch(f"{what}: only {_names(_INPUT_DTYPES)} can be fed.")
     shape = _shape(info)
     if shape is not None and (not shape or shape[0] != -1):
         raise ModelMismatch(f"{what}: the first dimension must be open (-1), one row for each review.")
-    dtype = DType(name)
-    if dtype is DType.STRING:
+    if dtype is DType.TEXT:
         if shape in (None, [-1]):
             return dtype, None, False
         if shape in ([-1, 1], [-1, -1]):
@@ -219,8 +193,8 @@ def _input(info: TensorInfo, what: str) -> tuple[DType, int | None, bool]:
 
 def _columns(info: TensorInfo, labels: Sequence[str], what: str) -> tuple[int, ...]:
     """How many scores a row may hold: one for two labels, or one for each label."""
-    if dtype_name(info.dtype) not in _OUTPUT_DTYPES:
-        raise ModelMismatch(f"{what}: only {', '.join(_OUTPUT_DTYPES)} can be read as scores.")
+    if dtype_of(info.dtype) not in _OUTPUT_DTYPES:
+        raise ModelMismatch(f"{what}: only {_names(_OUTPUT_DTYPES)} can be read as scores.")
     fitting = (1, 2) if len(labels) == 2 else (len(labels),)
     shape = _shape(info)
     if shape is None:
@@ -238,6 +212,10 @@ def _columns(info: TensorInfo, labels: Sequence[str], what: str) -> tuple[int, .
 def _shape(info: TensorInfo) -> list[int] | None:
     """None: anything goes."""
     return None if info.tensor_shape.unknown_rank else [dim.size for dim in info.tensor_shape.dim]
+
+
+def _names(dtypes: Sequence[DType]) -> str:
+    return ", ".join(dtype_name(TF_DTYPES[dtype]) for dtype in dtypes)
 
 
 def _told(name: str, info: TensorInfo) -> str:

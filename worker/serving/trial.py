@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from worker.errors import ModelMismatch, ServingRejected, ServingUnavailable
-from worker.records import ServedModel, Tensor
+from worker.ports import Encoder
+from worker.records import Tensor
 
 TEXTS = (
     "This movie was great, I loved it.",
@@ -25,7 +26,7 @@ Reply = TypeVar("Reply")
 
 
 def try_out(
-    served: ServedModel,
+    encoder: Encoder,
     ask: Callable[[Tensor], Reply],
     read: Callable[[Reply], Sequence[float]],
     *,
@@ -42,8 +43,8 @@ def try_out(
     well: Tensor | None = None
     why = ""
     for text in TEXTS:
-        row = served.encoder.encode(text)
-        tensor = served.encoder.tensor([row], row.tokens)
+        rows = encoder.encode_many([text])
+        tensor = rows.tensor([0], rows.tokens[0])
         try:
             reply = ask(tensor)
         except ServingRejected as error:

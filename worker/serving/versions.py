@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from threading import Event, Thread
 
-from worker.errors import ServingUnavailable
-from worker.serving.errors import NO_VERSION
+from worker.serving.errors import no_version
 
 NEWEST = "newest"
 AVAILABLE = "AVAILABLE"
@@ -27,7 +26,7 @@ def choose(states: Mapping[int, str], wanted: str, model: str) -> int:
         return version
     told = ", ".join(f"{version} is {state}" for version, state in sorted(states.items())) or "it has no versions"
     what = "no version is" if wanted == NEWEST else f"version {wanted} is not"
-    raise ServingUnavailable(f"Of model {model} {what} AVAILABLE: {told}.", NO_VERSION)
+    raise no_version(f"Of model {model} {what} AVAILABLE: {told}.")
 
 
 class Watcher:

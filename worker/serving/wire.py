@@ -23,6 +23,16 @@ SIGNATURE_DEF = "signature_def"
 
 Scores = Sequence[Sequence[float]]
 
+TF_DTYPES = {
+    DType.FLOAT32: tensor_pb2.DT_FLOAT,
+    DType.FLOAT64: tensor_pb2.DT_DOUBLE,
+    DType.INT32: tensor_pb2.DT_INT32,
+    DType.INT64: tensor_pb2.DT_INT64,
+    DType.TEXT: tensor_pb2.DT_STRING,
+}
+"""Our element types as TensorFlow's (tensorflow/core/framework/types.proto)."""
+_DTYPES = {number: dtype for dtype, number in TF_DTYPES.items()}
+
 
 def status_request(model: str) -> bytes:
     """GetModelStatus for every version of a model."""
@@ -70,10 +80,10 @@ def predict_request(
     request.model_spec.version.value = version
     request.model_spec.signature_name = signature
     fed = request.inputs[input_name]
-    fed.dtype = tensor_pb2.DataType.Value(tensor.dtype)
+    fed.dtype = TF_DTYPES[tensor.dtype]
     for size in tensor.shape:
         fed.tensor_shape.dim.add(size=size)
-    if tensor.dtype is DType.STRING:
+    if tensor.dtype is DType.TEXT:
         fed.string_val.extend(tensor.strings)
     else:
         fed.tensor_content = tensor.content
@@ -146,8 +156,13 @@ def _floats(output: tensor_pb2.TensorProto, count: int, what: str) -> Sequence[f
     return values
 
 
+def dtype_of(number: int) -> DType | None:
+    """Our element type for one of TensorFlow's numbers; None for one that we neither send nor read."""
+    return _DTYPES.get(tensor_pb2.DataType.ValueType(number))
+
+
 def dtype_name(number: int) -> str:
-    """`DT_FLOAT` and so on."""
+    """TensorFlow's name, for people: `DT_FLOAT` and so on."""
     try:
         return tensor_pb2.DataType.Name(tensor_pb2.DataType.ValueType(number))
     except ValueError:

@@ -1,1 +1,8 @@
-"""Text to token ids: the vocabulary of each model version, and one encoder for each kind of it."""
+"""Text to what a model takes: one encoder port, and a form of it for each kind of vocabulary.
+
+Its door is `build_encoder`, which makes the encoder of one model version from all that the version says of itself."""
+
+from worker.text.factory import build_encoder, subword_encoder
+from worker.text.vocabulary import Vocabulary
+
+__all__ = ["Vocabulary", "build_encoder", "subword_encoder"]

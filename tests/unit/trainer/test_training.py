@@ -14,7 +14,7 @@ from trainer.errors import BelowStandard
 from trainer.evaluation import quality
 from trainer.figures import Data, Figures, History, Sentence, libraries
 from trainer.report import report
-from worker.text.subwords import Vocabulary
+from worker.text import Vocabulary
 
 VOCABULARY = tiny_vocabulary()
 rows_of_ids = st.lists(st.integers(1, VOCABULARY.size - 1), min_size=1, max_size=60)

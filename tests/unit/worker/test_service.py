@@ -8,7 +8,7 @@ import pytest
 
 from worker import service, startup
 from worker.errors import ConfigError, KafkaUnavailable, ServingUnavailable
-from worker.records import ServedModel
+from worker.ports import ServedModel
 from worker.service import Service
 from worker.settings import Settings
 from worker.testing import FakeModel, ManualClock

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protos.model_card import Card
 from tests.support.models import TinyModel, export_tiny, tiny_vocabulary, tiny_weights
 from trainer import model as keras_model
-from trainer.card import Card
 from trainer.errors import ExportError
 from trainer.quiet import tf
 from trainer.versions.export import export
-from worker.text.subwords import Vocabulary
+from worker.text import Vocabulary
 
 Loaded = Any
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protos.codecs import ReviewMessage
 from worker.errors import InvalidReview
 from worker.pipeline.decoding import decoder
-from worker.records import Headers, Reason, Record, Review
+from worker.records import Headers, Reason, Record
 
 LIMIT_BYTES = 100
 decode = decoder(LIMIT_BYTES)
@@ -57,7 +58,7 @@ def test_whatever_arrives_is_a_review_or_has_a_reason_and_a_sentence(value: byte
         assert found.id
 
 
-def review_or_refusal(given: Record) -> Review | InvalidReview:
+def review_or_refusal(given: Record) -> ReviewMessage | InvalidReview:
     try:
         return decode(given)
     except InvalidReview as invalid:

@@ -27,7 +27,7 @@ class PendingCall:
 
     def result(self) -> Sequence[Sequence[float]]:
         assert self.cancelled.wait(ENOUGH_SECONDS), "nobody cancelled it"
-        raise ServingUnavailable("the call was given up", "CANCELLED")
+        raise ServingUnavailable("the call was given up")
 
     def cancel(self) -> None:
         self.cancelled.set()

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protos.codecs import ReviewMessage
 from worker.pipeline.labelling import choose, label, probabilities
-from worker.records import Record, Review, Row
+from worker.records import Labelled, Record
 from worker.testing import served
 
-REVIEW = Review("r", "text")
+REVIEW = ReviewMessage("r", "text")
 RECORD = Record("reviews", 0, 1, 0, None, b"text")
 
 
@@ -36,8 +37,11 @@ def test_logits_become_probabilities_without_overflow(logits: list[float]) -> No
     assert probabilities(logits, logits=False) is logits
 
 
+def labelled(*, all_scores: bool) -> Labelled:
+    return label(RECORD, REVIEW, [0.75], served(), tokens=3, truncated=False, all_scores=all_scores)
+
+
 def test_every_score_is_given_on_request() -> None:
-    row = Row(b"", 3, False)
-    answer = label(RECORD, REVIEW, row, [0.75], served(), all_scores=True)
+    answer = labelled(all_scores=True)
     assert dict(zip(answer.labels, answer.scores, strict=True)) == {"negative": 0.25, "positive": 0.75}
-    assert label(RECORD, REVIEW, row, [0.75], served(), all_scores=False).scores == ()
+    assert labelled(all_scores=False).scores == ()

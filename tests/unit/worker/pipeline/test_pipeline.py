@@ -8,8 +8,10 @@ from threading import Event
 
 import pytest
 
+from protos.codecs import ReviewMessage
 from worker.backoff import Backoff
 from worker.errors import (
+    Cause,
     DeadLetterLimitReached,
     DeliveryFailed,
     InvalidReview,
@@ -19,7 +21,7 @@ from worker.errors import (
     WorkerError,
 )
 from worker.pipeline import Options, assemble
-from worker.records import Reason, Record, Review, Window
+from worker.records import Reason, Record, Window
 from worker.state import WorkerState
 from worker.testing import FakeDelivery, FakeModel, FakeSource, ManualClock, RecordingEvents, served
 
@@ -28,10 +30,10 @@ def record(offset: int, text: str = "a good film", partition: int = 0) -> Record
     return Record("reviews", partition, offset, 1_000_000_000, b"k%d" % partition, text.encode())
 
 
-def decode(record: Record) -> Review:
+def decode(record: Record) -> ReviewMessage:
     if record.value == b"BAD":
         raise InvalidReview(Reason.MALFORMED, "it says BAD")
-    return Review(record.result_id, (record.value or b"").decode())
+    return ReviewMessage(record.result_id, (record.value or b"").decode())
 
 
 class Bench:
@@ -166,7 +168,7 @@ def test_an_outage_of_the_model_dead_letters_nothing_however_long() -> None:
 def test_an_overloaded_server_that_still_answers_probes_dead_letters_nothing() -> None:
     bench = Bench([record(offset) for offset in range(4)])
     fails = iter([True] * 100)
-    bench.model.fail = lambda _texts: ServingUnavailable("full", "RESOURCE_EXHAUSTED") if next(fails, False) else None
+    bench.model.fail = lambda _texts: ServingUnavailable("full", Cause.OVERLOADED) if next(fails, False) else None
     bench.pipeline.run()
     bench.assert_each_once(4)
     assert not bench.delivery.dead_letters

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protos.codecs import ReviewMessage
 from worker.backoff import Backoff
-from worker.errors import ModelGone, ModelMismatch, ServingRejected, ServingUnavailable, WorkerError
+from worker.errors import Cause, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable, WorkerError
 from worker.pipeline.in_flight import Void, WindowInFlight
 from worker.pipeline.predicting import Predictions, Predictor
 from worker.pipeline.preparing import Decoded, encode_window
-from worker.records import Reason, Record, Review, Window
+from worker.records import Reason, Record, Window
 from worker.testing import FakeModel, ManualClock, RecordingEvents, running
 
 MAX_DELAY_SECONDS = 5.0
@@ -41,7 +42,7 @@ class Rig:
 
     def window(self, count: int, max_rows: int = 8) -> WindowInFlight:
         """A window whose predictions are under way."""
-        reviews = [Review(str(n), f"{'word ' * (n % 5)}{n}") for n in range(count)]
+        reviews = [ReviewMessage(str(n), f"{'word ' * (n % 5)}{n}") for n in range(count)]
         decoded = Decoded(Window([record()], {}), [record()] * count, reviews, [])
         encoded = encode_window(decoded, self.model.current(), max_rows=max_rows, max_padded_tokens=1_000)
         return WindowInFlight(0, decoded, encoded, self.predictor.start(encoded))
@@ -91,7 +92,7 @@ def test_what_the_model_refuses_is_found_and_costs_nobody_else_a_score(culprits:
 @given(st.sets(st.integers(0, 15), max_size=3), st.sampled_from(["UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL"]))
 def test_what_crashes_a_server_that_answers_everything_else_is_found(culprits: set[int], status: str) -> None:
     rig = Rig()
-    rig.model.fail = fails_on(culprits, lambda: ServingUnavailable("connection reset", status))
+    rig.model.fail = fails_on(culprits, lambda: ServingUnavailable("connection reset", status=status))
     predictions = rig.predict(16)
     assert_scored_but_for(predictions, 16, culprits, Reason.CRASHES_MODEL)
     assert all(status in rejection.detail for rejection in predictions.rejections.values())
@@ -122,12 +123,12 @@ def test_an_outage_is_told_and_so_is_its_end() -> None:
     rig.model.fail = lambda _texts: broken.pop() if broken else None
     rig.predict(4)
     assert rig.events.named("state") == [("holding", "no route to 10.0.0.7"), ("running", "")]
-    assert [told[:3] for told in rig.events.named("retrying")] == [("predict", "UNAVAILABLE", n) for n in (1, 2, 3)]
+    assert [told[:3] for told in rig.events.named("retrying")] == [("predict", "AWAY", n) for n in (1, 2, 3)]
 
 
 def test_a_server_that_is_full_never_condemns_a_review() -> None:
     rig = Rig()
-    broken = [ServingUnavailable("not now", "RESOURCE_EXHAUSTED")] * 50
+    broken = [ServingUnavailable("not now", Cause.OVERLOADED)] * 50
     rig.model.fail = lambda _texts: broken.pop() if broken else None
     assert_scored_but_for(rig.predict(8), 8, set(), Reason.CRASHES_MODEL)
     assert len(rig.model.requests) == 51
@@ -161,7 +162,7 @@ def test_a_review_without_a_usable_score_that_is_alone_has_the_probe_for_a_witne
 
 def test_a_review_sent_alone_is_not_condemned_by_a_server_whose_probes_fail_as_well() -> None:
     rig = Rig()
-    broken = [ServingUnavailable("nonsense", "BAD_REPLY")] * 50
+    broken = [ServingUnavailable("nonsense", Cause.BAD_REPLY)] * 50
     rig.model.fail = lambda _texts: broken.pop() if broken else None
     well = rig.model.probe
 
@@ -178,7 +179,7 @@ def test_a_review_sent_alone_is_not_condemned_by_a_server_whose_probes_fail_as_w
 @pytest.mark.parametrize("failures", [1, 10, 200])
 def test_a_server_that_answers_probes_and_nonsense_to_every_review_is_an_outage(count: int, failures: int) -> None:
     rig = Rig()
-    broken = [ServingUnavailable("nonsense", "BAD_REPLY")] * failures
+    broken = [ServingUnavailable("nonsense", Cause.BAD_REPLY)] * failures
     rig.model.fail = lambda _texts: broken.pop() if broken else None
     assert_scored_but_for(rig.predict(count), count, set(), Reason.REJECTED_BY_MODEL)
     assert not broken
@@ -191,17 +192,16 @@ def test_a_server_that_answers_probes_and_nonsense_to_every_review_is_an_outage(
 def test_nonsense_and_crashes_by_turns_condemn_nobody_either() -> None:
     """The crash alone would need no witness, but the strikes before it were nonsense to everybody."""
     rig = Rig()
-    broken = [ServingUnavailable("by turns", ("BAD_REPLY", "INTERNAL")[n % 2]) for n in range(200)]
+    broken = [ServingUnavailable("by turns", (Cause.BAD_REPLY, Cause.AWAY)[n % 2]) for n in range(200)]
     rig.model.fail = lambda _texts: broken.pop() if broken else None
     assert_scored_but_for(rig.predict(8), 8, set(), Reason.CRASHES_MODEL)
 
 
 def test_what_a_review_failed_before_there_was_a_witness_does_not_count_against_it() -> None:
     rig = Rig()
-    to_everybody = [ServingUnavailable("nonsense", "BAD_REPLY")] * (1 + MAX_STRIKES + MAX_STRIKES)
-    to_the_first = [
-        ServingUnavailable("nonsense", "BAD_REPLY")
-    ] * MAX_STRIKES  # not after a probe, and one strike too few
+    to_everybody = [ServingUnavailable("nonsense", Cause.BAD_REPLY)] * (1 + MAX_STRIKES + MAX_STRIKES)
+    # The first of these does not come after a probe, so they are one strike too few.
+    to_the_first = [ServingUnavailable("nonsense", Cause.BAD_REPLY)] * MAX_STRIKES
 
     def fail(texts: Sequence[str]) -> WorkerError | None:
         if to_everybody:
@@ -216,7 +216,7 @@ def test_what_a_review_failed_before_there_was_a_witness_does_not_count_against_
 
 def test_a_batch_that_fails_while_probes_pass_is_sent_less_and_less_often() -> None:
     rig = Rig()
-    broken = [ServingUnavailable("queue full", "RESOURCE_EXHAUSTED")] * 20
+    broken = [ServingUnavailable("queue full", Cause.OVERLOADED)] * 20
     rig.model.fail = lambda _texts: broken.pop() if broken else None
     rig.predict(8)
     assert rig.model.probes == len(rig.clock.waits) == 20, "no probe failed"
@@ -245,7 +245,7 @@ def test_each_batch_backs_off_for_itself() -> None:
 def test_a_server_that_answers_probes_and_no_batch_holds_the_worker_until_it_answers_one() -> None:
     """Else an overload of minutes, or a long search for the review that hangs the server, would look like a stall."""
     rig = Rig()
-    broken = [ServingUnavailable("queue full", "RESOURCE_EXHAUSTED")] * 50
+    broken = [ServingUnavailable("queue full", Cause.OVERLOADED)] * 50
     rig.model.fail = lambda _texts: broken.pop() if broken else None
     rig.predict(8)
     assert rig.events.named("state") == [("holding", "queue full"), ("running", "")]
@@ -308,7 +308,13 @@ def test_a_window_that_becomes_void_during_an_outage_is_waited_for_no_longer_and
 
 def test_a_version_is_waited_for_until_one_fits() -> None:
     rig = Rig()
-    refresh, errors = rig.model.refresh, [ModelMismatch("three labels for one output"), ServingUnavailable("none yet")]
+    refresh, errors = (
+        rig.model.refresh,
+        [
+            ModelMismatch("three labels for one output"),
+            ServingUnavailable("none yet", Cause.NO_VERSION, status="NONE_YET"),
+        ],
+    )
 
     def refuse_first():
         if errors:
@@ -320,6 +326,10 @@ def test_a_version_is_waited_for_until_one_fits() -> None:
     states = [told[0] for told in rig.events.named("state")]
     assert states == ["holding", "holding", "running"]
     assert len(rig.clock.waits) == 2
+    assert [told[:3] for told in rig.events.named("retrying")] == [
+        ("model", "NONE_YET", 1),
+        ("model", "MODEL_MISMATCH", 2),
+    ]
 
 
 def test_a_server_that_lists_what_it_does_not_serve_is_asked_with_pauses() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from protos.codecs import ReviewMessage
 from tests.unit.worker.pipeline.test_pipeline import record
 from worker.pipeline.preparing import Decoded, encode_window
-from worker.records import Review, Window
+from worker.records import Window
 from worker.testing import served
 
 
@@ -16,11 +17,11 @@ def test_the_budget_counts_the_padding_that_a_fixed_length_needs(
     length: int | None, batches: int, longest: int
 ) -> None:
     records = [record(n, "good film") for n in range(8)]
-    decoded = Decoded(Window(records, {}), records, [Review(r.result_id, "good film") for r in records], [])
+    decoded = Decoded(Window(records, {}), records, [ReviewMessage(r.result_id, "good film") for r in records], [])
     fed = msgspec.structs.replace(served(), length=length)
 
     encoded = encode_window(decoded, fed, max_rows=8, max_padded_tokens=100)
 
     assert len(encoded.batches) == batches
     assert {batch.longest for batch in encoded.batches} == {longest}
-    assert [row.tokens for row in encoded.rows] == [2] * 8
+    assert list(encoded.rows.tokens) == [2] * 8

@@ -5,20 +5,21 @@ import time
 from collections.abc import Sequence
 from threading import Event
 
+from protos.codecs import ReviewMessage
 from tests.unit.worker.pipeline.test_pipeline import record
 from worker.clock import SystemClock
 from worker.errors import ServingUnavailable, WorkerError
 from worker.pipeline.preparing import Decoded
 from worker.pipeline.shadow import Shadow
-from worker.records import Labelled, Review, Window
-from worker.serving.client import GrpcModel, ServingOptions
-from worker.serving.opening import build_encoder
+from worker.records import Labelled, Window
+from worker.serving.client import GrpcModel, Options
 from worker.testing import FakeCall, FakeModel, RecordingEvents
+from worker.text import build_encoder
 
 
 def delivered(texts: Sequence[str], label: str) -> tuple[Decoded, list[Labelled]]:
     records = [record(n, text) for n, text in enumerate(texts)]
-    reviews = [Review(r.result_id, text) for r, text in zip(records, texts, strict=True)]
+    reviews = [ReviewMessage(r.result_id, text) for r, text in zip(records, texts, strict=True)]
     results = [Labelled(r, r.result_id, label, 0.8, "m", 1, 1, False) for r in records]
     return Decoded(Window(records, {}), records, reviews, []), results
 
@@ -74,7 +75,7 @@ class HungModel(FakeModel):
 
 class HungCall(FakeCall):
     def __init__(self, model: HungModel) -> None:
-        super().__init__(ServingUnavailable("the call was given up", "CANCELLED"))
+        super().__init__(ServingUnavailable("the call was given up"))
         self._model = model
 
     def result(self) -> Sequence[Sequence[float]]:
@@ -95,7 +96,7 @@ def test_closing_ends_what_a_silent_server_keeps_waiting() -> None:
 
 def test_closing_does_not_wait_for_a_server_that_takes_the_connection_and_says_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        options = ServingOptions(target=f"127.0.0.1:{silent.getsockname()[1]}", request_timeout_seconds=300)
+        options = Options(target=f"127.0.0.1:{silent.getsockname()[1]}", request_timeout_seconds=300)
         model = GrpcModel(options, build_encoder, RecordingEvents(), SystemClock())  # type: ignore[arg-type]
         under_test = Shadow(model, RecordingEvents(), max_rows=2, max_padded_tokens=100, logits=False)  # type: ignore[arg-type]
         under_test.offer(*delivered(["good"], "positive"))

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+from protos.model_card import EncoderKind
 from protos.serving import prediction_pb2
 from tests.support.fake_serving import (
     MODEL,
@@ -24,10 +25,11 @@ from tests.support.fake_serving import (
 )
 from worker.clock import SystemClock
 from worker.errors import ConfigError, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
-from worker.records import BuiltEncoder, DType, EncoderKind, EncoderSpec, ServedModel, Tensor
-from worker.serving.client import GrpcModel, ServingOptions
+from worker.ports import BuiltEncoder, ServedModel
+from worker.records import DType, EncoderSpec, Tensor
+from worker.serving.client import GrpcModel, Options
 from worker.serving.errors import error_for
-from worker.testing import RecordingEvents
+from worker.testing import RecordingEvents, served
 
 LONG_SECONDS = 30.0
 NEVER_SECONDS = 3_600.0
@@ -74,7 +76,7 @@ def connect(server: FakeServing, events: Events) -> Iterator[Callable[..., GrpcM
 
     def connect(*, encoder: Callable[[EncoderSpec], BuiltEncoder] = make_encoder, **changed: Any) -> GrpcModel:
         settings: dict[str, Any] = {"target": server.target, "model": MODEL, "poll_seconds": NEVER_SECONDS, **changed}
-        opened.append(GrpcModel(ServingOptions(**settings), encoder, events, SystemClock()))
+        opened.append(GrpcModel(Options(**settings), encoder, events, SystemClock()))
         return opened[-1]
 
     yield connect
@@ -87,8 +89,8 @@ Connect = Callable[..., GrpcModel]
 
 
 def predict(model: GrpcModel, served: ServedModel, *texts: str) -> Any:
-    rows = [served.encoder.encode(text) for text in texts]
-    return model.predict(served, served.encoder.tensor(rows, max(row.tokens for row in rows)))
+    rows = served.encoder.encode_many(texts)
+    return model.predict(served, rows.tensor(range(len(texts)), max(rows.tokens)))
 
 
 def scores_of(model: GrpcModel, *texts: str) -> Sequence[Sequence[float]]:
@@ -194,7 +196,7 @@ def test_a_model_that_takes_text_is_sent_text(server: FakeServing, connect: Conn
     model = connect()
 
     served = model.refresh()
-    call = model.predict(served, Tensor(DType.STRING, (2,), strings=[b"12345", b""]))
+    call = model.predict(served, Tensor(DType.TEXT, (2,), strings=[b"12345", b""]))
 
     assert call.result() == [(pytest.approx(0.05),), (0.0,)]
     assert served.encoder.spec.kind is EncoderKind.TEXT
@@ -338,6 +340,11 @@ def test_a_request_above_our_limit_is_rejected_without_being_sent(server: FakeSe
     with pytest.raises(ServingRejected, match="the limit is 10,000"):
         call.result()
     assert server.requests == []
+
+
+def test_a_version_that_another_model_gave_out_is_refused(connect: Connect) -> None:
+    with pytest.raises(TypeError, match="version 1 of fake was given out by another model"):
+        connect().predict(served(), Tensor(DType.INT32, (1, 1), bytes(4)))
 
 
 def test_a_request_above_the_server_s_limit_is_rejected_not_unavailable(
@@ -746,5 +753,4 @@ def test_half_a_certificate_is_refused(connect: Connect, settings: dict[str, str
 
 def test_the_encoder_of_the_tests_is_what_it_says() -> None:
     spec = EncoderSpec(EncoderKind.SUBWORDS, DType.INT32, max_tokens=5)
-    rows = [IdEncoder(spec).encode("1 2"), IdEncoder(spec).encode("3")]
-    assert IdEncoder(spec).tensor(rows, 2).content == b"\1\0\0\0\2\0\0\0\3\0\0\0\0\0\0\0"
+    assert IdEncoder(spec).encode_many(["1 2", "3"]).tensor([0, 1], 2).content == b"\1\0\0\0\2\0\0\0\3\0\0\0\0\0\0\0"

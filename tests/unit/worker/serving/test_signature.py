@@ -10,7 +10,7 @@ from protos.serving import prediction_pb2
 from tests.support.fake_serving import info, serving_default, signature
 from worker.errors import ModelMismatch
 from worker.records import DType
-from worker.serving.options import ServingOptions
+from worker.serving.options import Options
 from worker.serving.signature import Endpoint, describe
 
 TOKENS = info("DT_INT32", -1, -1)
@@ -18,7 +18,7 @@ SCORE = info("DT_FLOAT", -1, 1)
 
 
 def described(found: prediction_pb2.SignatureDef, **options: Any) -> Endpoint:
-    return describe(5, {"serving_default": found}, None, ServingOptions(model="m", **options))
+    return describe(5, {"serving_default": found}, None, Options(model="m", **options))
 
 
 def test_the_seed_model_fits() -> None:

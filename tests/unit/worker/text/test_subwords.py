@@ -1,4 +1,4 @@
-"""worker.text.subwords against tensorflow-datasets' own SubwordTextEncoder: same ids, same texts, same files."""
+"""The vocabulary and the automaton's encoder against tfds' own SubwordTextEncoder: same ids, texts and files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.encoding import encoded
 from trainer.quiet import tfds  # silences what tensorflow says while it is imported, warnings included
-from worker.records import DType, Row
-from worker.text.subwords import HEADER, SubwordEncoder, Vocabulary
+from worker.records import DType
+from worker.text.subwords import SubwordEncoder
+from worker.text.vocabulary import HEADER, Vocabulary
 
 TfdsEncoder = tfds.deprecated.text.SubwordTextEncoder
 
@@ -90,10 +92,6 @@ TEXTS = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=6), max_size=12).
 SUBWORDS = st.lists(st.text("ab_\\&é .-\U0001f600", min_size=0, max_size=5), max_size=12)
 
 
-def unpack(row: Row, integer: str = "i") -> list[int]:
-    return list(struct.unpack(f"<{row.tokens}{integer}", row.content))
-
-
 def encoder(subwords: Sequence[str] = PLAIN, **settings: Any) -> SubwordEncoder:
     return SubwordEncoder(Vocabulary(subwords), **{"max_tokens": 10_000, **settings})
 
@@ -130,7 +128,7 @@ def test_ids_are_those_of_tfds(theirs: Any, vocabulary: Vocabulary, ours: Subwor
     expected = theirs.encode(text)
 
     assert vocabulary.encode_ids(text) == expected
-    assert unpack(ours.encode(text)) == expected
+    assert encoded(ours, text) == (expected, False)
 
 
 @given(SUBWORDS, st.lists(st.text("ab_\\&é .-\U0001f600", max_size=30), max_size=4))
@@ -146,7 +144,7 @@ def test_ids_are_those_of_tfds_for_any_vocabulary(subwords: list[str], texts: li
     for text in texts:
         expected = theirs.encode(text)
         assert vocabulary.encode_ids(text) == expected
-        assert unpack(ours.encode(text)) == expected
+        assert encoded(ours, text) == (expected, False)
         assert vocabulary.decode(expected) == theirs.decode(expected)
 
 
@@ -170,7 +168,7 @@ def test_lone_surrogates_count_as_replacement_characters(
 ) -> None:
     replaced = re.sub("[\ud800-\udfff]", "\ufffd", text)
 
-    assert ours.encode(text) == ours.encode(replaced)
+    assert encoded(ours, text) == encoded(ours, replaced)
     assert vocabulary.encode_ids(text) == vocabulary.encode_ids(replaced)
 
 
@@ -253,10 +251,9 @@ def test_a_row_is_cut_at_the_limit_and_says_so(
     limit = max_tokens if length is None else min(max_tokens, length)
     whole = vocabulary.encode_ids(text)
 
-    row = SubwordEncoder(vocabulary, max_tokens=max_tokens, length=length).encode(text)
+    found = encoded(SubwordEncoder(vocabulary, max_tokens=max_tokens, length=length), text)
 
-    assert unpack(row) == whole[:limit]
-    assert row.truncated == (len(whole) > limit)
+    assert found == (whole[:limit], len(whole) > limit)
 
 
 @given(TEXTS.filter(bool), st.integers(1, 5))
@@ -266,10 +263,7 @@ def test_a_text_that_is_far_too_long_is_cut_where_it_would_have_been_anyway(
     long = text * 200
     whole = vocabulary.encode_ids(long)
 
-    row = SubwordEncoder(vocabulary, max_tokens=max_tokens).encode(long)
-
-    assert unpack(row) == whole[:max_tokens]
-    assert row.truncated
+    assert encoded(SubwordEncoder(vocabulary, max_tokens=max_tokens), long) == (whole[:max_tokens], True)
 
 
 class CountingVocabulary(Vocabulary):
@@ -286,9 +280,9 @@ class CountingVocabulary(Vocabulary):
 def test_the_work_for_a_text_is_bounded_by_the_token_limit(text: str) -> None:
     vocabulary = CountingVocabulary(PLAIN)
 
-    row = SubwordEncoder(vocabulary, max_tokens=100).encode(text)
+    rows = SubwordEncoder(vocabulary, max_tokens=100).encode_many([text])
 
-    assert (row.tokens, row.truncated) == (100, True)
+    assert (list(rows.tokens), rows.truncated) == ([100], 1)
     assert vocabulary.characters <= 104 * vocabulary.longest * len("\\&undsc")
 
 
@@ -296,36 +290,38 @@ def test_the_work_for_a_text_is_bounded_by_the_token_limit(text: str) -> None:
 @pytest.mark.parametrize("padding_id", [0, 7])
 def test_a_tensor_is_padded_in_the_models_dtype(dtype: DType, integer: str, padding_id: int) -> None:
     ours = encoder(dtype=dtype, padding_id=padding_id)
-    rows = [ours.encode("the the movie"), ours.encode("the "), ours.encode("")]
+    rows = ours.encode_many(["", "the the movie", "a", "the "])
+    longest = rows.tokens[1]
 
-    tensor = ours.tensor(rows, longest=rows[0].tokens)
+    tensor = rows.tensor([1, 3, 0], longest)
 
-    assert (tensor.dtype, tensor.shape) == (dtype, (3, rows[0].tokens))
-    numbers = struct.unpack(f"<{3 * rows[0].tokens}{integer}", tensor.content)
-    assert list(numbers[: rows[0].tokens]) == Vocabulary(PLAIN).encode_ids("the the movie")
-    assert list(numbers[rows[0].tokens :]) == [1] + [padding_id] * (2 * rows[0].tokens - 1)
+    assert (tensor.dtype, tensor.shape) == (dtype, (3, longest))
+    numbers = struct.unpack(f"<{3 * longest}{integer}", tensor.content)
+    assert list(numbers[:longest]) == Vocabulary(PLAIN).encode_ids("the the movie")
+    assert list(numbers[longest:]) == [1] + [padding_id] * (2 * longest - 1)
 
 
 def test_a_model_of_fixed_length_gets_rows_of_that_length() -> None:
     ours = encoder(length=5)
-    rows = [ours.encode("the, a"), ours.encode("the " * 9)]
+    rows = ours.encode_many(["the, a", "the " * 9])
 
-    tensor = ours.tensor(rows, longest=max(row.tokens for row in rows))
+    tensor = rows.tensor([0, 1], longest=max(rows.tokens))
 
-    assert [(row.tokens, row.truncated) for row in rows] == [(3, False), (5, True)]
+    assert (list(rows.tokens), rows.truncated) == ([3, 5], 1)
+    assert [rows.is_truncated(row) for row in (0, 1)] == [False, True]
     assert tensor.shape == (2, 5)
     assert struct.unpack("<10i", tensor.content) == (2, 7, 14, 0, 0, 1, 1, 1, 1, 1)
 
 
-@pytest.mark.parametrize("dtype", [DType.STRING, DType.DOUBLE])
+@pytest.mark.parametrize("dtype", [DType.TEXT, DType.FLOAT64])
 def test_a_dtype_that_holds_no_ids_is_refused(dtype: DType) -> None:
-    with pytest.raises(ValueError, match="DT_INT32, DT_INT64 or DT_FLOAT"):
+    with pytest.raises(ValueError, match="ids are sent as int32, int64, float32, not as"):
         encoder(dtype=dtype)
 
 
 def test_neither_tensorflow_nor_tokenizers_is_imported() -> None:
     program = (
-        "import sys, worker.text.subwords, worker.text.encoders, worker.pipeline.batching;"
+        "import sys, worker.text, worker.pipeline.batching;"
         "sys.exit(', '.join({'tensorflow', 'tensorflow_datasets', 'tokenizers', 'numpy'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

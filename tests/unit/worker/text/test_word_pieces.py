@@ -1,4 +1,4 @@
-"""Encoders for models that take text or BERT's word pieces; the latter against tokenizers' own BertWordPieceTokenizer."""
+"""The encoder of word pieces against tokenizers' own BertWordPieceTokenizer."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers.implementations import BertWordPieceTokenizer
 
+from protos.model_card import EncoderKind
+from tests.support.encoding import encoded
 from worker.errors import ConfigError
-from worker.records import DType, EncoderKind, EncoderSpec, Row
-from worker.text.encoders import TextEncoder, WordPieceEncoder
+from worker.records import DType, EncoderSpec
+from worker.text.word_pieces import WordPieceEncoder
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 UNCASED = [
@@ -69,10 +71,6 @@ def word_pieces(
     return WordPieceEncoder(EncoderSpec(EncoderKind.WORDPIECE, dtype, max_tokens, length=length, vocabulary=vocabulary))
 
 
-def unpack(row: Row) -> list[int]:
-    return list(struct.unpack(f"<{row.tokens}q", row.content))
-
-
 @pytest.mark.parametrize(("pieces", "lowercase"), [(UNCASED, True), (CASED, False)], ids=["uncased", "cased"])
 @given(text=TEXTS, max_tokens=st.integers(3, 12))
 @example(text="The movies was fantabulous!", max_tokens=8)
@@ -81,26 +79,25 @@ def test_ids_are_those_of_berts_tokenizer(pieces: list[str], lowercase: bool, te
     whole = theirs.encode(text).ids
     theirs.enable_truncation(max_tokens)
 
-    row = word_pieces(file(pieces), max_tokens=max_tokens).encode(text)
+    found = encoded(word_pieces(file(pieces), max_tokens=max_tokens), text)
 
-    assert unpack(row) == theirs.encode(text).ids
-    assert row.truncated == (len(whole) > max_tokens)
+    assert found == (theirs.encode(text).ids, len(whole) > max_tokens)
 
 
 def test_without_cls_and_sep_in_the_vocabulary_a_row_is_the_pieces_alone() -> None:
     pieces = ["[PAD]", "[UNK]", "the", "movie", "##s"]
     ours = word_pieces(file(pieces), max_tokens=2)
 
-    assert unpack(ours.encode("movies")) == [3, 4]
-    assert ours.encode("the movies") == Row(struct.pack("<2q", 2, 3), 2, truncated=True)
-    assert ours.encode("").tokens == 0
+    assert encoded(ours, "movies") == ([3, 4], False)
+    assert encoded(ours, "the movies") == ([2, 3], True)
+    assert encoded(ours, "") == ([], False)
 
 
 def test_a_vocabulary_file_may_have_windows_line_ends() -> None:
     data = file(UNCASED)
     windows = word_pieces(data.replace(b"\n", b"\r\n"))
 
-    assert windows.encode("the movies") == word_pieces(data).encode("the movies")
+    assert encoded(windows, "the movies") == encoded(word_pieces(data), "the movies")
     assert windows.vocabulary_size == len(UNCASED)
     assert word_pieces(data).digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
 
@@ -109,11 +106,11 @@ def test_word_pieces_are_padded_to_the_longest_or_to_the_models_length() -> None
     open_ended, fixed = word_pieces(file(UNCASED)), word_pieces(file(UNCASED), length=4, dtype=DType.INT32)
     texts = ["the movies", "a"]
 
-    tensor = open_ended.tensor([open_ended.encode(text) for text in texts], longest=5)
+    tensor = open_ended.encode_many(texts).tensor([0, 1], longest=5)
     assert (tensor.dtype, tensor.shape) == (DType.INT64, (2, 5))
     assert struct.unpack("<10q", tensor.content) == (2, 5, 6, 7, 3, 2, 13, 3, 0, 0)
 
-    tensor = fixed.tensor([fixed.encode(text) for text in texts], longest=4)
+    tensor = fixed.encode_many(texts).tensor([0, 1], longest=4)
     assert (tensor.dtype, tensor.shape) == (DType.INT32, (2, 4))
     assert struct.unpack("<8i", tensor.content) == (2, 5, 6, 3, 2, 13, 3, 0)
 
@@ -144,18 +141,5 @@ def test_without_the_package_one_is_told_what_to_install(monkeypatch: pytest.Mon
 
 
 @given(st.text(st.characters() | st.characters(categories=["Cs"])))
-def test_no_text_is_too_odd_for_either(text: str) -> None:
-    assert word_pieces(file(UNCASED)).encode(text).tokens >= 2
-    row = TextEncoder().encode(text)
-    assert (row.tokens, row.truncated) == (1, False)
-    assert len(row.content.decode()) == len(text)
-
-
-def test_text_goes_as_it_is() -> None:
-    ours = TextEncoder()
-    rows = [ours.encode("é 😀"), ours.encode("a\ud800")]
-
-    tensor = ours.tensor(rows, longest=1)
-
-    assert (tensor.dtype, tensor.shape) == (DType.STRING, (2,))
-    assert list(tensor.strings) == ["é 😀".encode(), "a\ufffd".encode()]
+def test_no_text_is_too_odd(text: str) -> None:
+    assert word_pieces(file(UNCASED)).encode_many([text]).tokens[0] >= 2

@@ -1,0 +1,39 @@
+"""Which encoder a model version gets. The one place that chooses between encoders of the same ids."""
+
+from __future__ import annotations
+
+from protos.model_card import EncoderKind
+from worker.ports import BuiltEncoder, Encoder
+from worker.records import DType, EncoderSpec
+from worker.text.raw_text import TextEncoder
+from worker.text.subwords import SubwordEncoder
+from worker.text.vocabulary import Vocabulary
+from worker.text.word_pieces import WordPieceEncoder
+
+
+def build_encoder(spec: EncoderSpec) -> BuiltEncoder:
+    """The encoder of one model version. Raises ConfigError or ValueError for a vocabulary that cannot be used."""
+    if spec.kind is EncoderKind.TEXT:
+        return BuiltEncoder(TextEncoder())
+    if spec.kind is EncoderKind.WORDPIECE:
+        word_pieces = WordPieceEncoder(spec)
+        return BuiltEncoder(word_pieces, word_pieces.vocabulary_size, word_pieces.digest)
+    vocabulary = Vocabulary.parse(spec.vocabulary) if spec.vocabulary else Vocabulary(spec.subwords)
+    encoder = subword_encoder(
+        vocabulary, max_tokens=spec.max_tokens, dtype=spec.dtype, padding_id=spec.padding_id, length=spec.length
+    )
+    return BuiltEncoder(encoder, vocabulary.size, vocabulary.digest)
+
+
+def subword_encoder(
+    vocabulary: Vocabulary,
+    *,
+    max_tokens: int,
+    dtype: DType = DType.INT32,
+    padding_id: int = 0,
+    length: int | None = None,
+) -> Encoder:
+    """The fastest encoder there is for this vocabulary; whichever it is, the ids are those of `Vocabulary.encode_ids`.
+
+    Raises ValueError for a dtype that holds no ids."""
+    return SubwordEncoder(vocabulary, max_tokens=max_tokens, dtype=dtype, padding_id=padding_id, length=length)
