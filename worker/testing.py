@@ -8,7 +8,19 @@ from threading import Event, Lock
 from typing import Any
 
 from worker.errors import BAD_REPLY, DeliveryFailed, ModelGone, ServingUnavailable, SourceLost, WorkerError
-from worker.records import DeadLetter, DType, Labelled, Partition, Reason, Record, Row, ServedModel, Tensor, Window
+from worker.records import (
+    DeadLetter,
+    DType,
+    Labelled,
+    Membership,
+    Partition,
+    Reason,
+    Record,
+    Row,
+    ServedModel,
+    Tensor,
+    Window,
+)
 from worker.state import Phase, WorkerState
 
 
@@ -83,7 +95,7 @@ class FakeSource:
         if not taken:
             return None
         ends = {Partition(record.topic, record.partition): record.offset + 1 for record in taken}
-        return Window(taken, ends, membership=self.generation)
+        return Window(taken, ends, membership=Membership(self.generation, "fake"))
 
     def pause(self) -> None:
         """See ports.Source."""
@@ -103,8 +115,8 @@ class FakeSource:
         return {partition: len(log) - self._position[partition] for partition, log in self._log.items()}
 
     def finished(self) -> bool:
-        """Whether the committed offsets have reached the end of a bounded topic."""
-        return self._bounded and all(self.committed[partition] >= len(log) for partition, log in self._log.items())
+        """See ports.Source."""
+        return self._bounded and all(self._position[partition] >= len(log) for partition, log in self._log.items())
 
     def close(self) -> None:
         """See ports.Source."""
@@ -133,7 +145,7 @@ class FakeDelivery:
         """See ports.Delivery."""
         if self.failures:
             raise self.failures.pop(0)
-        if window.membership != self._source.generation:
+        if window.membership.generation != self._source.generation:
             raise DeliveryFailed("fenced: the window is from an older generation")
         self.windows.append(window)
         refused = [DeadLetter(r.record, Reason.RESULT_TOO_LARGE, "", "deliver") for r in results if self.refuses(r)]
