@@ -10,6 +10,7 @@ from worker.memory import collect_less_often, return_freed_memory
 from worker.observability.logs import configure
 from worker.settings import Settings, load
 from worker.signals import on_stop_signals
+from worker.text import subword_encoder_name
 
 COMMANDS = ("run", "config")
 HELP = """usage: inferry-worker [run | config] [--SETTING VALUE ...]
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _print(settings: Settings) -> int:
     for name, value in settings.redacted().items():
         print(f"{name.replace('_', '-')} = {value!r}")
+    # Without a compiler at its installation a worker works, at ten times the cost for each review's encoding.
+    print(f"# subwords are encoded by: {subword_encoder_name()}")
     return ExitCode.OK
 
 

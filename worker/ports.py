@@ -90,25 +90,28 @@ class Source(Protocol):
     def poll(self, timeout_seconds: float) -> Window | None:
         """Blocks up to `timeout_seconds`; None when nothing came.
 
-        Raises SourceLost when the assignment changed since the last poll: polled records were dropped and
-        every assigned partition stands at its committed offset again. Raises OffsetsLost when the committed
+        Raises SourceLost when the assignment changed since the last poll: polled records were dropped, and as after
+        rewind() every assigned partition goes back to its committed offset. Raises OffsetsLost when the committed
         offsets cannot be read any more, Fenced when another live process took this worker's place in the group.
         An outage raises nothing: None comes back until it is over."""
 
     def pause(self) -> None:
-        """Stops fetching; poll() then returns None but keeps the membership alive. Idempotent, never blocks."""
+        """From the next poll on nothing is fetched: poll() returns None but keeps the membership alive. Idempotent, never
+        blocks."""
 
     def resume(self) -> None:
         """Fetches again after pause(). Idempotent, never blocks."""
 
     def rewind(self) -> None:
-        """Every assigned partition goes back to its committed offset. Blocks; idempotent."""
+        """The next poll takes every assigned partition back to its committed offset before anything is handed out, and
+        hands out nothing until that has succeeded. Never blocks; idempotent."""
 
     def lag(self) -> Mapping[Partition, int]:
-        """Records waiting per assigned partition, as far as known without asking. Never blocks."""
+        """Records waiting per assigned partition; partitions of which nothing is known are missing. Blocks for at most a
+        second, at most once a second: where nothing is fetched, the source has to ask. Raises nothing."""
 
     def finished(self) -> bool:
-        """Whether a bounded source (`--until`) has handed out its last record."""
+        """Whether a bounded source (`--until`) has handed out its last record. Never blocks."""
 
     def close(self) -> None:
         """Leaves the group. Blocks up to the adapter's own limit; idempotent."""

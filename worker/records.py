@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -42,6 +42,30 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         return f"{self.topic}/{self.partition}/{self.offset}"
 
 
+class Membership(msgspec.Struct, frozen=True, gc=False):
+    """A source's place in its consumer group, as it stood at one moment. The default: not a member."""
+
+    generation: int = -1
+    """The group's generation, which every rebalance raises; negative while not a member."""
+    member: str = ""
+    """The id that the group gave this member; empty while not a member."""
+    instance_id: str = ""
+    """The id of a static member (KIP-345), which outlives its process."""
+    rebalancing: bool = False
+    """Whether a rebalance is under way. Until it is over, the source may only poll."""
+    token: object = None
+    """What the client itself needs to be fenced by this membership. Only the driver that made it looks inside."""
+
+    @property
+    def joined(self) -> bool:
+        """Whether this is a membership that brokers can fence: they accept offsets without a generation unfenced."""
+        return self.generation >= 0 and bool(self.member)
+
+    def same(self, other: Membership) -> bool:
+        """Whether both are of the same member in the same generation."""
+        return (self.generation, self.member) == (other.generation, other.member)
+
+
 class Window(msgspec.Struct, frozen=True, gc=False):
     """What one poll brought: the unit of delivery and of the commit."""
 
@@ -49,9 +73,9 @@ class Window(msgspec.Struct, frozen=True, gc=False):
     """In the order of each partition; never empty."""
     next_offsets: Mapping[Partition, int]
     """For each partition in the window, the offset to commit once every record is answered."""
-    membership: Any = None
-    """What the Source knows of its right to these partitions (for Kafka the group metadata as it stood at
-    the poll). Opaque here; Delivery hands it back so that a worker that lost the right is fenced."""
+    membership: Membership = Membership()
+    """The Source's right to these partitions as it stood at the poll. Delivery hands it back, so that a worker that has
+    lost the right is fenced."""
 
 
 class DType(StrEnum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -11,22 +10,15 @@ from threading import Event
 import structlog
 from prometheus_client import CollectorRegistry
 
-from protos.forms import Form
 from worker.backoff import Backoff
 from worker.clock import SystemClock
 from worker.errors import KafkaUnavailable, ServingUnavailable, WorkerError
-from worker.kafka.answers import AnswerWriter
-from worker.kafka.bound_offsets import apply_start, until_offsets
-from worker.kafka.client import check_topics, consumer_options, producer_options
-from worker.kafka.delivery import AtLeastOnce, ExactlyOnce
-from worker.kafka.source import KafkaSource, open_consumer
-from worker.observability.health import Health
-from worker.observability.telemetry import Telemetry
+from worker.kafka import Kafka
+from worker.observability import Health, Telemetry
 from worker.pipeline import Options, Pipeline, assemble
 from worker.pipeline.decoding import decoder
 from worker.pipeline.shadow import Shadow
 from worker.ports import Clock, Events
-from worker.run_bounds import parse_start, parse_until
 from worker.serving import make_model, open_shadow
 from worker.settings import Settings
 from worker.startup import Startup
@@ -102,12 +94,12 @@ class Service:
 
         The order in which `closing` undoes it is the order in which a worker stops:
 
-        1. the delivery: nothing more is published;
-        2. the source: it leaves the group, and others get its partitions at once;
-        3. the wait for the model server, where the start failed while it lasted;
-        4. the model: the calls under way end, nobody waits for their answers any more;
-        5. the shadow: nothing waits for it;
-        6. the port (see `run`): probes are answered to the very end."""
+        1. Kafka, first the delivery: nothing more is published; then the source: it leaves the group, and others get its
+           partitions at once;
+        2. the wait for the model server, where the start failed while it lasted;
+        3. the model: the calls under way end, nobody waits for their answers any more;
+        4. the shadow: nothing waits for it;
+        5. the port (see `run`): probes are answered to the very end."""
         settings, events, clock = self._settings, self._events, self._clock
         shadow = self._shadow()
         if shadow is not None:
@@ -118,28 +110,19 @@ class Service:
         closing.callback(model.close)
         closing.callback(self._stopping.set)
         opening = aside.submit(self._startup.retry_until_available, ServingUnavailable, model.refresh)
-        retry = partial(self._startup.retry_until_available, KafkaUnavailable)
-        consumer = retry(lambda: open_consumer(consumer_options(settings), settings.input_topic))
-        closing.callback(consumer.close, autocommit=False)
-        partitions = retry(lambda: check_topics(consumer, settings))
-        opening.result()
-        aside.shutdown()
-        retry(lambda: apply_start(consumer, settings, parse_start(settings.start)))
-        source = KafkaSource(
-            consumer,
-            settings.input_topic,
-            window_records=settings.window_records,
-            request_timeout_seconds=settings.kafka_request_timeout_seconds,
-            fill_seconds=settings.fill_seconds,
+        kafka = Kafka(
+            settings,
             state=self._state,
             events=events,
             clock=clock,
-            pause=self._wait,
-            until=retry(lambda: until_offsets(consumer, settings, parse_until(settings.until))),
+            retry=partial(self._startup.retry_until_available, KafkaUnavailable),
+            wait=self._wait,
         )
-        closing.callback(source.close)
-        delivery = self._delivery(source, partitions)
-        closing.callback(delivery.close)
+        closing.callback(kafka.close)
+        kafka.connect()
+        opening.result()
+        aside.shutdown()
+        source, delivery = kafka.start()
         return assemble(
             source,
             model,
@@ -163,33 +146,6 @@ class Service:
             max_padded_tokens=settings.batch_tokens,
             logits=settings.logits,
         )
-
-    def _delivery(self, source: KafkaSource, partitions: dict[str, int]) -> AtLeastOnce | ExactlyOnce:
-        settings = self._settings
-        writer = AnswerWriter(
-            output_topic=settings.output_topic,
-            dead_letter_topic=settings.dead_letter_topic,
-            partitions=partitions,
-            form=Form(settings.result_format),
-            group=settings.group,
-            now_seconds=self._clock.time,
-            worker=f"{socket.gethostname()}/{settings.producer_id}",
-            audit=settings.audit_headers,
-        )
-        options = producer_options(settings)
-        if settings.delivery == "at-least-once":
-            return AtLeastOnce(options, writer, source.commit, events=self._events, pause=self._wait)
-        delivery = ExactlyOnce(
-            options,
-            writer,
-            source.offsets,
-            transactional_id=settings.producer_id,
-            transaction_timeout_seconds=settings.transaction_timeout_seconds,
-            events=self._events,
-            pause=self._wait,
-        )
-        delivery.settle()
-        return delivery
 
     def _wait(self, seconds: float) -> bool:
         """Waits before Kafka is asked again; whether to give up instead. Raises KafkaUnavailable when it is still the start

@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.errors import Cause, DeliveryFailed, ModelGone, ServingUnavailable, SourceLost, WorkerError
 from worker.ports import ServedModel
-from worker.records import DeadLetter, DType, Labelled, Partition, Reason, Record, Tensor, Window
+from worker.records import DeadLetter, DType, Labelled, Membership, Partition, Reason, Record, Tensor, Window
 from worker.state import Phase, WorkerState
 
 
@@ -84,7 +84,7 @@ class FakeSource:
         if not taken:
             return None
         ends = {Partition(record.topic, record.partition): record.offset + 1 for record in taken}
-        return Window(taken, ends, membership=self.generation)
+        return Window(taken, ends, membership=Membership(self.generation, "fake"))
 
     def pause(self) -> None:
         """See ports.Source."""
@@ -134,7 +134,7 @@ class FakeDelivery:
         """See ports.Delivery."""
         if self.failures:
             raise self.failures.pop(0)
-        if window.membership != self._source.generation:
+        if window.membership.generation != self._source.generation:
             raise DeliveryFailed("fenced: the window is from an older generation")
         self.windows.append(window)
         refused = [DeadLetter(r.record, Reason.RESULT_TOO_LARGE, "", "deliver") for r in results if self.refuses(r)]

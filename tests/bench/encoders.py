@@ -1,31 +1,38 @@
-"""`python -m tests.bench.encoders`: CPU time a review of each subword encoder of ours, on the same reviews in one run.
+"""`python -m tests.bench.encoders`: CPU time a review of each subword encoder, on the same reviews in one run.
 
-The encoders take turns, window by window, so that whatever else the machine does falls on all of them. Every round makes
-new strs, as a decoder does, in an order of its own. "planned and padded" adds what makes tensors of a window: the plan
-of its batches, and their rows one after the other. The ids of all encoders are compared first.
+Ours take a window at a time, as in the worker; `planned and padded` makes the micro-batches' tensors as well. tfds'
+own encoder and the plain reference, which are slow, see one window in ten. The encoders take turns window by window, so
+that whatever else the machine does falls on all of them, and every review comes once a round. First their ids are compared.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
-from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from statistics import median
+from typing import Any
 
 from deploy.local.models import MODEL, MODELS, versions
 from producer.dataset import imdb_reviews
+from tests.support.encoding import ids_of
+from trainer.quiet import tfds
+from trainer.vocabulary import build
 from worker.pipeline.batching import plan
-from worker.records import Batch
+from worker.ports import Encoder
 from worker.text.compiled import CompiledEncoder, available
-from worker.text.subwords import SubwordEncoder, Vocabulary
+from worker.text.subwords import SubwordEncoder
+from worker.text.vocabulary import Vocabulary
 
 MAX_TOKENS = 100_000
 MAX_ROWS, MAX_PADDED_TOKENS = 256, 65_536
+SLOW = ("reference", "tfds")
 SLOW_SHARE = 10
-"""One window in so many goes through the plain reference."""
+"""One window in so many goes through these."""
+COMPARED = 1_000
 
 Work = Callable[[Sequence[str]], object]
 
@@ -40,8 +47,14 @@ def main() -> None:
     given = parser.parse_args()
     texts = [entry.review.text for entry in imdb_reviews(given.reviews)]
     vocabulary = _vocabulary(given.vocabulary, texts)
-    candidates = _candidates(vocabulary)
-    _compare(vocabulary, texts[:1_000])
+    encoders = _encoders(vocabulary)
+    encode = _tfds(vocabulary)
+    _compare(encoders, vocabulary, encode, texts[:COMPARED])
+    candidates: dict[str, Work] = {}
+    for encoder in encoders:
+        candidates |= {encoder.name: encoder.encode_many, f"{encoder.name}, planned and padded": _padded(encoder)}
+    candidates["reference"] = lambda texts: [vocabulary.encode_ids(text) for text in texts]
+    candidates["tfds"] = lambda texts: [encode(text) for text in texts]
     rounds = [_round(candidates, texts, given.window, seed) for seed in range(given.rounds)]
     characters = sum(map(len, texts)) // len(texts)
     print(f"{len(texts)} reviews, {characters} characters each, windows of {given.window}, {given.rounds} rounds")
@@ -54,40 +67,28 @@ def main() -> None:
 def _vocabulary(path: Path | None, texts: list[str]) -> Vocabulary:
     if path is None and (exported := versions()):
         path = MODELS / MODEL / str(exported[-1]) / "assets.extra" / "vocabulary.subwords"
-    if path is not None:
-        return Vocabulary.parse(path.read_bytes())
-    from trainer.vocabulary import build  # imports tensorflow
-
-    return build(texts)
+    return Vocabulary.parse(path.read_bytes()) if path else build(texts)
 
 
-def _candidates(vocabulary: Vocabulary) -> dict[str, Work]:
+def _encoders(vocabulary: Vocabulary) -> list[Encoder]:
     automaton = SubwordEncoder(vocabulary, max_tokens=MAX_TOKENS)
-
-    def automaton_padded(texts: Sequence[str]) -> None:
-        rows = [automaton.encode(text) for text in texts]
-        for batch in _planned([row.tokens for row in rows]):
-            automaton.tensor([rows[row] for row in batch.rows], batch.longest)
-
-    found: dict[str, Work] = {}
-    if available():
-        compiled = CompiledEncoder(vocabulary, max_tokens=MAX_TOKENS)
-
-        def compiled_padded(texts: Sequence[str]) -> None:
-            rows = compiled.encode_many(texts)
-            for batch in _planned(rows.tokens):
-                rows.tensor(batch.rows, batch.longest)
-
-        found |= {"compiled": compiled.encode_many, "compiled, planned and padded": compiled_padded}
-    return found | {
-        "automaton": lambda texts: [automaton.encode(text) for text in texts],
-        "automaton, planned and padded": automaton_padded,
-        "reference": lambda texts: [vocabulary.encode_ids(text) for text in texts],
-    }
+    return [CompiledEncoder(vocabulary, max_tokens=MAX_TOKENS), automaton] if available() else [automaton]
 
 
-def _planned(tokens: Sequence[int]) -> Sequence[Batch]:
-    return plan(tokens, max_rows=MAX_ROWS, max_padded_tokens=MAX_PADDED_TOKENS)
+def _tfds(vocabulary: Vocabulary) -> Callable[[str], list[int]]:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "v.subwords").write_bytes(vocabulary.dump())
+        encode: Any = tfds.deprecated.text.SubwordTextEncoder.load_from_file(f"{folder}/v").encode
+    return encode  # type: ignore[no-any-return]
+
+
+def _padded(encoder: Encoder) -> Work:
+    def work(texts: Sequence[str]) -> None:
+        rows = encoder.encode_many(texts)
+        for batch in plan(rows.tokens, max_rows=MAX_ROWS, max_padded_tokens=MAX_PADDED_TOKENS):
+            rows.tensor(batch.rows, batch.longest)
+
+    return work
 
 
 def _round(candidates: dict[str, Work], texts: list[str], window: int, seed: int) -> dict[str, float]:
@@ -95,7 +96,7 @@ def _round(candidates: dict[str, Work], texts: list[str], window: int, seed: int
     random.shuffle(texts)
     seconds, reviews = dict.fromkeys(candidates, 0.0), dict.fromkeys(candidates, 0)
     for number, start in enumerate(range(0, len(texts), window)):
-        names = [name for name in candidates if name != "reference" or number % SLOW_SHARE == 0]
+        names = [name for name in candidates if name not in SLOW or number % SLOW_SHARE == 0]
         for name in random.sample(names, len(names)):
             fresh = [text.encode().decode() for text in texts[start : start + window]]
             started = time.process_time()
@@ -105,17 +106,16 @@ def _round(candidates: dict[str, Work], texts: list[str], window: int, seed: int
     return {name: seconds[name] * 1e6 / reviews[name] for name in candidates}
 
 
-def _compare(vocabulary: Vocabulary, texts: list[str]) -> None:
+def _compare(
+    encoders: Sequence[Encoder], vocabulary: Vocabulary, encode: Callable[[str], list[int]], texts: list[str]
+) -> None:
     wanted = [vocabulary.encode_ids(text) for text in texts]
-    automaton = SubwordEncoder(vocabulary, max_tokens=MAX_TOKENS)
-    found = [array("i", automaton.encode(text).content).tolist() for text in texts]
-    if found != wanted:
-        raise SystemExit("the automaton's ids are not the reference's")
-    if available():
-        rows = CompiledEncoder(vocabulary, max_tokens=MAX_TOKENS).encode_many(texts)
-        found = [array("i", rows.tensor([row], tokens).content).tolist() for row, tokens in enumerate(rows.tokens)]
-        if found != wanted:
-            raise SystemExit("the compiled encoder's ids are not the reference's")
+    if wanted != [encode(text) for text in texts]:
+        raise SystemExit("the reference's ids are not those of tfds")
+    for encoder in encoders:
+        rows = encoder.encode_many(texts)
+        if wanted != [ids_of(rows, row) for row in range(len(texts))]:
+            raise SystemExit(f"the {encoder.name} encoder's ids are not the reference's")
 
 
 if __name__ == "__main__":

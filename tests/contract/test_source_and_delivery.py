@@ -1,12 +1,12 @@
-"""One suite for Source and Delivery: the fakes and the Kafka adapters keep the same promises."""
+"""One suite for Source and Delivery: the fakes, and the Kafka adapters over every driver, keep the same promises."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from threading import Event
-from typing import Any, Protocol
+from typing import Protocol
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
@@ -14,15 +14,15 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from deploy.local.broker import Broker
 from protos.codecs import decode_result
-from protos.forms import Form
+from protos.dead_letters import parse
 from tests.conftest import MakeTopics
 from worker.clock import SystemClock
 from worker.errors import DeliveryFailed, SourceLost
-from worker.kafka.answers import AnswerWriter
-from worker.kafka.client import check_topics, consumer_options, producer_options
-from worker.kafka.delivery import AtLeastOnce, ExactlyOnce
-from worker.kafka.source import KafkaSource, open_consumer
-from worker.ports import Delivery, Source
+from worker.kafka import Kafka
+from worker.kafka.driver import Driver
+from worker.kafka.drivers import DEFAULT, MAKERS, make_driver
+from worker.kafka.testing import FakeKafka
+from worker.ports import Clock, Delivery, Source
 from worker.records import DeadLetter, Labelled, Reason, Record, Window
 from worker.settings import Settings
 from worker.testing import FakeDelivery, FakeSource, RecordingEvents, running
@@ -73,56 +73,71 @@ class FakeWorld:
         self.delivery.close()
 
 
-class KafkaWorld:
-    """The real adapters, over a topic of one partition so that its order is the topic's."""
+class Opened:
+    """Source and delivery as the worker itself opens them."""
 
-    def __init__(self, bootstrap: str, names: list[str], delivery: str) -> None:
+    def __init__(self, settings: Settings, driver: Driver, clock: Clock) -> None:
+        self.settings = settings
+        stop = Event()
+        self._kafka = Kafka(
+            settings,
+            state=running(RecordingEvents()),
+            events=RecordingEvents(),
+            clock=clock,
+            retry=lambda call: call(),
+            wait=lambda seconds: clock.wait(stop, seconds),
+            driver=driver,
+        )
+        self._kafka.connect()
+        self.source, self.delivery = self._kafka.start()
+
+    def close(self) -> None:
+        self._kafka.close()
+
+
+class PolicyWorld(Opened):
+    """The real adapters over a driver for brokers in memory."""
+
+    def __init__(self, delivery: str) -> None:
+        self._brokers = FakeKafka(reviews=1, labels=1, dead=1)
+        settings = Settings(
+            input_topic="reviews", output_topic="labels", dead_letter_topic="dead", window_records=5, delivery=delivery
+        )
+        super().__init__(settings, self._brokers, self._brokers.clock)
+
+    def add(self, *texts: str) -> None:
+        for text in texts:
+            self._brokers.add(text.encode(), key=b"key")
+
+    def rebalance(self) -> None:
+        self._brokers.generation += 1
+
+    def take_small_results_only(self) -> None:
+        self._brokers.max_bytes["labels"] = LIMIT_BYTES
+
+    def visible(self) -> list[str]:
+        logs = [log for partition, log in self._brokers.log.items() if partition.topic != "reviews"]
+        return [result_id(record.topic == "labels", record.value, record.headers) for log in logs for record in log]
+
+
+class KafkaWorld(Opened):
+    """The real adapters on a real broker, over a topic of one partition so that its order is the topic's."""
+
+    def __init__(self, bootstrap: str, names: list[str], delivery: str, driver: str = DEFAULT) -> None:
         self._bootstrap = bootstrap
         self._topics = names
         reviews, labels, dead = names
-        self.settings = Settings(
+        settings = Settings(
             bootstrap=bootstrap,
             group=f"group-of-{reviews}",
             input_topic=reviews,
             output_topic=labels,
             dead_letter_topic=dead,
             window_records=5,
+            delivery=delivery,
         )
-        events, clock, stop = RecordingEvents(), SystemClock(), Event()
-        consumer = open_consumer(consumer_options(self.settings), reviews)
-        self.source = KafkaSource(
-            consumer,
-            reviews,
-            window_records=5,
-            request_timeout_seconds=10,
-            state=running(RecordingEvents()),
-            events=events,
-            clock=clock,
-            pause=lambda seconds: clock.wait(stop, seconds),
-        )
-        writer = AnswerWriter(
-            output_topic=labels,
-            dead_letter_topic=dead,
-            partitions=check_topics(consumer, self.settings),
-            form=Form.JSON,
-            group=self.settings.group,
-            worker="w",
-            now_seconds=time.time,
-            audit=False,
-        )
-        options: dict[str, Any] = {"events": events, "pause": lambda seconds: clock.wait(stop, seconds)}
-        self.delivery: AtLeastOnce | ExactlyOnce
-        if delivery == "at-least-once":
-            self.delivery = AtLeastOnce(producer_options(self.settings), writer, self.source.commit, **options)
-        else:
-            self.delivery = ExactlyOnce(
-                producer_options(self.settings),
-                writer,
-                self.source.offsets,
-                transactional_id=f"{reviews}.0",
-                transaction_timeout_seconds=15,
-                **options,
-            )
+        clock = SystemClock()
+        super().__init__(settings, make_driver(driver, settings, clock), clock)
 
     def add(self, *texts: str) -> None:
         producer = KafkaProducer(bootstrap_servers=self._bootstrap)
@@ -156,33 +171,36 @@ class KafkaWorld:
             auto_offset_reset="earliest",
             consumer_timeout_ms=1500,
         )
-        ids = []
-        for message in consumer:
-            if message.topic == self._topics[1]:
-                ids.append(decode_result(message.value, message.headers).result_id)
-            else:
-                told = dict(message.headers)
-                ids.append(
-                    f"{told['__connect.errors.topic'].decode()}/{told['__connect.errors.partition'].decode()}/"
-                    f"{told['__connect.errors.offset'].decode()}"
-                )
+        ids = [result_id(m.topic == self._topics[1], m.value, m.headers) for m in consumer]
         consumer.close()
         return ids
 
-    def close(self) -> None:
-        self.delivery.close()
-        self.source.close()
+
+def result_id(is_result: bool, value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> str:
+    """Of which record this is the answer."""
+    if is_result:
+        return decode_result(value or b"", headers).result_id
+    told = parse(headers)
+    return f"{told.topic}/{told.partition}/{told.offset}"
 
 
-@pytest.fixture(params=["fake", "exactly-once", "at-least-once"])
+KINDS = ("exactly-once", "at-least-once")
+WORLDS = [("fake", ""), *((driver, kind) for driver in ("fake", *MAKERS) for kind in KINDS)]
+"""The fakes, then each driver with each delivery. The driver `fake` has brokers in memory, the others a real one."""
+
+
+@pytest.fixture(params=WORLDS, ids=["fakes", *(" ".join(world) for world in WORLDS[1:])])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    driver, delivery = request.param
     made: World
-    if request.param == "fake":
+    if not delivery:
         made = FakeWorld()
+    elif driver == "fake":
+        made = PolicyWorld(delivery)
     else:
         topics: MakeTopics = request.getfixturevalue("topics")
         broker: Broker = request.getfixturevalue("broker")
-        made = KafkaWorld(broker.bootstrap, topics(partitions=1), request.param)
+        made = KafkaWorld(broker.bootstrap, topics(partitions=1), delivery, driver)
     yield made
     made.close()
 
@@ -272,7 +290,7 @@ def test_a_delivery_tells_which_results_became_dead_letters_because_they_are_too
     assert len(set(world.visible())) == 3
 
 
-def test_while_held_nothing_comes_and_afterwards_nothing_is_missing(world: World) -> None:
+def test_while_paused_nothing_comes_and_afterwards_nothing_is_missing(world: World) -> None:
     world.add("a", "b")
     seen = read_all(world, 2)
     world.source.pause()
@@ -302,7 +320,7 @@ def test_a_window_from_before_a_rebalance_cannot_be_delivered_and_comes_again(wo
 
 
 def test_under_exactly_once_nothing_of_a_failed_delivery_is_ever_visible(world: World) -> None:
-    if isinstance(world, KafkaWorld) and world.settings.delivery and isinstance(world.delivery, AtLeastOnce):
+    if isinstance(world, Opened) and world.settings.delivery == "at-least-once":
         return  # at-least-once may repeat results under the same id; exactly-once may not
     world.add("a", "b", "c")
     stale = next_window(world)

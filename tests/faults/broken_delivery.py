@@ -1,4 +1,4 @@
-"""Sources and deliveries that are wrong on purpose: one for each trap of the client's transactions that ours avoids.
+"""Sources and deliveries that are wrong on purpose: one for each trap of a client's transactions that ours avoids.
 
 Trap 1 happens for real. The others depend on timing inside the client, so each class here does by itself, every time,
 what the client does in its trap; what comes of it happens on the real broker.
@@ -6,69 +6,60 @@ what the client does in its trap; what comes of it happens on the real broker.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import msgspec
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka import errors as kafka_errors
-from kafka.coordinator.base import MemberState
 
 from worker.errors import DeliveryFailed
-from worker.kafka.answers import Outgoing
 from worker.kafka.delivery import ExactlyOnce
+from worker.kafka.driver import Consumer, KafkaFailure, Outgoing, Producer
 from worker.kafka.source import KafkaSource
-from worker.records import DeadLetter, Labelled, Window
+from worker.records import DeadLetter, Labelled, Membership, Partition, Window
 
 
 class LiveMetadata(ExactlyOnce):
-    """Trap 1: the group metadata is taken at the delivery and not at the poll. After the poll interval has passed it names
+    """Trap 1: the membership is taken at the delivery and not at the poll. After the poll interval has passed it names
     no generation and no member, which brokers accept without fencing."""
 
-    consumer: KafkaConsumer
+    consumer: Consumer
 
     def deliver(
         self, window: Window, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]
     ) -> Sequence[DeadLetter]:
-        membership = self.consumer.group_metadata()
-        return super().deliver(msgspec.structs.replace(window, membership=membership), results, dead_letters)
+        live = msgspec.structs.replace(window, membership=self.consumer.membership())
+        return super().deliver(live, results, dead_letters)
 
 
 class KeepsPositions(KafkaSource):
     """Trap 2: through a rejoin the positions stay where they were, and nothing goes back to the committed offsets."""
 
-    _kept: dict[TopicPartition, int]
+    _kept: Mapping[Partition, int] = {}
 
     def poll(self, timeout_seconds: float) -> Window | None:
         window = super().poll(timeout_seconds)
         if window is not None:
-            self._kept = getattr(self, "_kept", {}) | {TopicPartition(*p): at for p, at in window.next_offsets.items()}
+            self._kept = {**self._kept, **window.next_offsets}
         return window
 
-    def _in_place(self, membership: Any) -> bool:
-        member = (membership.generation_id, membership.member_id)
-        if self._member is None or member == self._member:
+    def _in_place(self, membership: Membership) -> bool:
+        if not self._member.joined or membership.same(self._member):
             return super()._in_place(membership)
-        if membership.state is MemberState.STABLE:
-            self._member, self._stale = member, False
-            for partition in self._consumer.assignment():  # nothing was committed where nothing was read
-                self._consumer.seek(partition, self._kept.get(partition, 0))
+        if membership.joined:
+            self._member, self._stale = membership, False
+            # Nothing was committed where nothing was read.
+            self._consumer.seek({p: self._kept.get(p, 0) for p in self._consumer.assignment()})
         return False  # this poll's records came from other positions
 
 
 class KeepsOffsets(ExactlyOnce):
     """Trap 3: the offsets of a failed transaction stay pending and go out with the next one."""
 
-    _pending: dict[TopicPartition, Any]
+    _pending: Mapping[Partition, int] = {}
 
-    def _transaction(self, producer: KafkaProducer, window: Window, outgoing: Sequence[Outgoing]) -> list[int]:
-        pending = {**getattr(self, "_pending", {}), **self._offsets(window)}
-        self._pending = pending
-        offsets, self._offsets = self._offsets, lambda _window: pending
-        try:
-            done = super()._transaction(producer, window, outgoing)
-        finally:
-            self._offsets = offsets
+    def _transaction(self, producer: Producer, window: Window, outgoing: Sequence[Outgoing]) -> list[int]:
+        self._pending = {**self._pending, **window.next_offsets}
+        with_pending = msgspec.structs.replace(window, next_offsets=self._pending)
+        done = super()._transaction(producer, with_pending, outgoing)
         self._pending = {}
         return done
 
@@ -78,7 +69,7 @@ class IgnoresAcknowledgements(ExactlyOnce):
 
     _given_up = False
 
-    def _transaction(self, producer: KafkaProducer, window: Window, outgoing: Sequence[Outgoing]) -> list[int]:
+    def _transaction(self, producer: Producer, window: Window, outgoing: Sequence[Outgoing]) -> list[int]:
         if not self._given_up:
             self._given_up = True
             outgoing = outgoing[1:]
@@ -90,16 +81,14 @@ class BelievesCommit(ExactlyOnce):
 
     _bumped = False
 
-    def _transaction(self, producer: KafkaProducer, window: Window, outgoing: Sequence[Outgoing]) -> list[int]:
+    def _transaction(self, producer: Producer, window: Window, outgoing: Sequence[Outgoing]) -> list[int]:
         if self._bumped:
             return super()._transaction(producer, window, outgoing)
         self._bumped = True
-        producer.begin_transaction()
-        for out in outgoing:
-            producer.send(out.topic, out.value, key=out.key, headers=out.headers, partition=out.partition)
-        producer.flush(30)
-        producer.send_offsets_to_transaction(self._offsets(window), window.membership)
-        producer.abort_transaction()
+        producer.begin()
+        producer.send(outgoing)
+        producer.send_offsets(window.next_offsets, self._topic_id, window.membership)
+        producer.abort()
         return []
 
 
@@ -112,6 +101,6 @@ class KeepsRecords(ExactlyOnce):
         left, self._left = self._left, ()
         try:
             return super()._attempt(window, [*left, *outgoing])
-        except (DeliveryFailed, kafka_errors.KafkaError):
+        except (DeliveryFailed, KafkaFailure):
             self._left = outgoing
             raise

@@ -20,7 +20,8 @@ from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
 from tests.support import extension
-from worker.text.subwords import Vocabulary, has_line_break, well_formed
+from worker.text.unicode import well_formed
+from worker.text.vocabulary import Vocabulary, has_line_break
 
 if TYPE_CHECKING:  # it is imported once it is known which extension is meant
     from worker.text.compiled import CompiledEncoder, CompiledRows

@@ -24,10 +24,10 @@ from tests.support.harness import lag, produce, wait_for
 from worker.clock import SystemClock
 from worker.errors import DeliveryFailed, SourceLost
 from worker.kafka.answers import AnswerWriter
-from worker.kafka.client import check_topics as find_topics
-from worker.kafka.client import consumer_options, producer_options
 from worker.kafka.delivery import ExactlyOnce
-from worker.kafka.source import KafkaSource, open_consumer
+from worker.kafka.drivers import DEFAULT, make_driver
+from worker.kafka.source import KafkaSource, SourceOptions
+from worker.kafka.topics import check_topics as check_that_topics_exist
 from worker.records import Labelled, Window
 from worker.settings import Settings
 from worker.testing import RecordingEvents, running
@@ -64,24 +64,25 @@ class Actor:
         )
         events, clock, stop = RecordingEvents(), SystemClock(), Event()
 
-        def pause(seconds: float) -> bool:
+        def wait(seconds: float) -> bool:
             return clock.wait(stop, seconds)
 
-        self.consumer = open_consumer(consumer_options(settings), topics.reviews)
+        driver = make_driver(DEFAULT, settings, clock)
+        self.consumer = driver.open_consumer()
+        partitions = check_that_topics_exist(driver, self.consumer, settings)
         self.source = source(
             self.consumer,
             topics.reviews,
-            window_records=5,
-            request_timeout_seconds=3,
+            SourceOptions(window_records=5),
             state=running(RecordingEvents()),
             events=events,
             clock=clock,
-            pause=pause,
+            wait=wait,
         )
         writer = AnswerWriter(
             output_topic=topics.labels,
             dead_letter_topic=topics.dead,
-            partitions=find_topics(self.consumer, settings),
+            partitions=partitions,
             form=Form.JSON,
             group=topics.group,
             worker=name,
@@ -89,13 +90,12 @@ class Actor:
             audit=True,
         )
         self.delivery = delivery(
-            producer_options(settings),
+            driver,
             writer,
-            self.source.offsets,
+            topic_id=self.source.topic_id,
             transactional_id=f"{topics.group}.{name}",
-            transaction_timeout_seconds=5,
             events=events,
-            pause=pause,
+            wait=wait,
         )
         if isinstance(self.delivery, broken.LiveMetadata):
             self.delivery.consumer = self.consumer
@@ -154,7 +154,7 @@ def asleep_with_a_window(topics: Topics, hire: Hire, parts: dict[str, Any]) -> N
     other.work_off(topics)
     other.close()
     # The client leaves the group by itself once the interval has passed without a poll; the broker may be the first.
-    wait_for(lambda: sleeper.consumer.group_metadata().generation_id < 0, WAIT_SECONDS, "the client to leave")
+    wait_for(lambda: not sleeper.consumer.membership().joined, WAIT_SECONDS, "the client to leave")
     sleeper.deliver(stale)
     fill(topics, 10)
     sleeper.work_off(topics)

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from kafka import KafkaProducer
-from kafka import errors as kafka_errors
 
 from tests.contract.test_source_and_delivery import KafkaWorld, labelled, next_window
 from tests.faults.proxy import ApiKey, Proxy
 from tests.faults.world import World
 from tests.support.harness import committed_offsets
 from worker.errors import DeliveryFailed
-from worker.kafka.delivery import ExactlyOnce, Publisher
+from worker.kafka.delivery import ExactlyOnce
+from worker.kafka.driver import KafkaFailure
+from worker.kafka.drivers.kafka_python.producer import KafkaPythonProducer
 
 guards = pytest.mark.parametrize("guarded", [False, True], ids=["without the guard", "with it"])
 
@@ -68,7 +68,7 @@ def after(monkeypatch: pytest.MonkeyPatch, owner: Any, method: str, then: Callab
 
 
 def without_guard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ExactlyOnce, "_doubtful", lambda _self, _seconds: False)
+    monkeypatch.setattr(KafkaPythonProducer, "_in_doubt", lambda _self: False)
 
 
 @guards
@@ -81,10 +81,10 @@ def test_a_late_end_does_not_commit_the_next_transaction(
 
     def fail() -> None:
         behind.proxy.let_through()
-        raise kafka_errors.KafkaError("whatever fails a transaction after its results were sent")
+        raise KafkaFailure("whatever fails a transaction after its results were sent")
 
     with monkeypatch.context() as failing:
-        after(failing, Publisher, "publish", fail)
+        after(failing, KafkaPythonProducer, "send", fail)
         with pytest.raises(DeliveryFailed):
             behind.deliver("two")
     # The answer to the second review is visible although its transaction failed, and it will be answered once more.
@@ -100,7 +100,7 @@ def test_late_offsets_do_not_set_back_those_of_the_next_transaction(
         without_guard(monkeypatch)
     behind.deliver_with_late(ApiKey.TXN_OFFSET_COMMIT, "one")
     with monkeypatch.context() as late:
-        after(late, KafkaProducer, "send_offsets_to_transaction", behind.proxy.let_through)
+        after(late, KafkaPythonProducer, "send_offsets", behind.proxy.let_through)
         behind.deliver("two")
     assert len(behind.kafka.visible()) == 2
     assert behind.committed == (2 if guarded else 1)

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from worker.kafka.positions import Positions
 from worker.kafka.source import KafkaSource
 from worker.pipeline.in_flight import WindowsInFlight
 from worker.state import WorkerState
@@ -32,7 +33,7 @@ class Witness:
 
     def install(self) -> None:
         """Watches the constructors and waits for SIGUSR1. To be called from the main thread."""
-        for owner in (KafkaSource, WindowsInFlight, WorkerState):
+        for owner in (KafkaSource, Positions, WindowsInFlight, WorkerState):
             self._remember(owner)
         signal.signal(signal.SIGUSR1, self._on_signal)
 
@@ -62,7 +63,7 @@ class Witness:
         waiting.rename(self._file)
 
     def _client(self) -> dict[str, Any]:
-        consumer = self._seen["KafkaSource"]._consumer
+        consumer = self._seen["KafkaSource"]._consumer._client
         fetcher, states = consumer._fetcher, consumer._subscription.assignment
         slot = fetcher._next_partition_records
         return {

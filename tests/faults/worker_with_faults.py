@@ -22,6 +22,7 @@ from kafka.producer.transaction_manager import EndTxnHandler
 
 from tests.faults.witness import Witness
 from worker.__main__ import main
+from worker.kafka.drivers import DEFAULT
 from worker.kafka.source import KafkaSource
 from worker.pipeline.predicting import Predictor
 
@@ -58,6 +59,9 @@ class Trap:
         """Wraps what the worker calls at each step."""
         self._after(KafkaSource, "poll", "poll", lambda window: window is not None)
         self._after(Predictor, "finish", "predict")
+        CLIENTS[DEFAULT](self)
+
+    def _install_kafka_python(self) -> None:
         self._after(KafkaProducer, "begin_transaction", "begin", self._first_of_a_transaction)
         self._after(KafkaProducer, "send", "first-send", self._is_first)
         self._after(KafkaProducer, "flush", "flush")
@@ -94,6 +98,10 @@ class Trap:
     def _is_first(self, _returned: Any) -> bool:
         self._sends += 1
         return self._sends == 1
+
+
+CLIENTS: dict[str, Callable[[Trap], None]] = {"kafka-python": Trap._install_kafka_python}
+"""For each driver, by its name, how the steps within its client are wrapped."""
 
 
 def arm(arms: Path, step: str, count: int = 1, action: str = "kill") -> None:

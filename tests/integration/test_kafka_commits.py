@@ -7,9 +7,8 @@ import pytest
 from deploy.local.broker import Broker
 from tests.conftest import MakeTopics
 from tests.contract.test_source_and_delivery import KafkaWorld, labelled, next_window
-from worker.kafka import delivery as kafka_delivery
-from worker.kafka import internals as kafka_internals
 from worker.kafka.delivery import ExactlyOnce
+from worker.kafka.drivers.kafka_python import producer as kafka_python
 
 
 @pytest.mark.parametrize(("slow_seconds", "kept"), [(60.0, True), (0.0, False)])
@@ -17,7 +16,7 @@ def test_after_a_slow_commit_the_next_transaction_has_another_epoch(
     broker: Broker, topics: MakeTopics, monkeypatch: pytest.MonkeyPatch, slow_seconds: float, kept: bool
 ) -> None:
     """So a commit request that is late cannot end a transaction it was not meant for."""
-    monkeypatch.setattr(kafka_delivery, "SLOW_CALL_SECONDS", slow_seconds)
+    monkeypatch.setattr(kafka_python, "SLOW_CALL_SECONDS", slow_seconds)
     world = KafkaWorld(broker.bootstrap, topics(partitions=1), "exactly-once")
     assert isinstance(world.delivery, ExactlyOnce)
     identities = []
@@ -26,7 +25,7 @@ def test_after_a_slow_commit_the_next_transaction_has_another_epoch(
         window = next_window(world)
         world.delivery.settle()
         assert world.delivery._producer is not None
-        identities.append(kafka_internals.producer_identity(world.delivery._producer))
+        identities.append(world.delivery._producer.identity)
         world.delivery.deliver(window, labelled(window), [])
     world.close()
     assert (identities[0] == identities[1]) is kept

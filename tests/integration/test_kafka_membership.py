@@ -1,4 +1,4 @@
-"""What the Kafka client does to a member of a group, and the source makes up for. On the real broker."""
+"""What the Kafka client does to a member of a group, and its driver and the source make up for. On the real broker."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from tests.conftest import MakeTopics
 from tests.support.harness import produce, wait_for
 from worker.clock import SystemClock
 from worker.errors import SourceLost
-from worker.kafka.client import check_topics, consumer_options
-from worker.kafka.internals import committed_offsets
-from worker.kafka.source import KafkaSource, open_consumer
-from worker.records import Window
+from worker.kafka.drivers import make_driver
+from worker.kafka.drivers.kafka_python.consumer import KafkaPythonConsumer
+from worker.kafka.source import KafkaSource, SourceOptions
+from worker.kafka.topics import check_topics
+from worker.records import Partition, Window
 from worker.settings import Settings
 from worker.testing import RecordingEvents, running
 
@@ -42,18 +43,24 @@ class Member:
             dead_letter_topic=dead,
         )
         clock, stop = SystemClock(), Event()
-        self.consumer: KafkaConsumer = open_consumer(consumer_options(settings), reviews)
-        check_topics(self.consumer, settings)  # as the worker does at its start, for the metadata it brings
+        driver = make_driver("kafka-python", settings, clock)
+        self.consumer = driver.open_consumer()
+        check_topics(driver, self.consumer, settings)  # as the worker does at its start, for the metadata it brings
         self.source = KafkaSource(
             self.consumer,
             reviews,
-            window_records=5,
-            request_timeout_seconds=10,
+            SourceOptions(window_records=5),
             state=running(RecordingEvents()),
             events=RecordingEvents(),
             clock=clock,
-            pause=lambda seconds: clock.wait(stop, seconds),
+            wait=lambda seconds: clock.wait(stop, seconds),
         )
+
+    @property
+    def client(self) -> KafkaConsumer:
+        """What the driver drives."""
+        assert isinstance(self.consumer, KafkaPythonConsumer)
+        return self.consumer._client
 
     def next_window(self) -> Window:
         deadline = time.monotonic() + WAIT_SECONDS
@@ -66,7 +73,7 @@ class Member:
 
     @property
     def generation(self) -> int:
-        return int(self.consumer.group_metadata().generation_id)
+        return self.consumer.membership().generation
 
 
 @pytest.fixture
@@ -82,7 +89,7 @@ def member(broker: Broker, topics: MakeTopics) -> Iterator[Member]:
 
 def test_a_leader_knows_the_topic_s_partitions_before_it_joins(member: Member) -> None:
     # Otherwise it takes them for new ones at the next refresh, and the whole group rebalances once more.
-    assert list(member.consumer._coordinator._metadata_snapshot.values()) == [{0, 1, 2}]
+    assert list(member.client._coordinator._metadata_snapshot.values()) == [{0, 1, 2}]
     member.next_window()
     assert member.generation == 1
 
@@ -90,13 +97,13 @@ def test_a_leader_knows_the_topic_s_partitions_before_it_joins(member: Member) -
 def test_a_rejoin_that_outlasts_the_poll_that_began_it_is_taken_up_again(member: Member) -> None:
     first = member.next_window()
     # What the client sees when the topic gets another partition.
-    member.consumer._coordinator._metadata_snapshot = {}
-    member.consumer.poll(0)
+    member.client._coordinator._metadata_snapshot = {}
+    member.client.poll(0)
     wait_for(lambda: member.generation > 1, WAIT_SECONDS, "the answer to the rejoin")
-    assert member.consumer.group_metadata().state == MemberState.REBALANCING
+    assert member.client.group_metadata().state == MemberState.REBALANCING
     again = member.next_window()
     assert again.records[0].value == first.records[0].value
-    assert again.membership.generation_id > first.membership.generation_id
+    assert again.membership.generation > first.membership.generation
 
 
 @pytest.mark.parametrize("partitions", [1, 12])
@@ -118,8 +125,8 @@ def test_a_rebalance_reads_all_offsets_at_once(
 
         monkeypatch.setattr(owner, method, counted)
 
-    count(member.consumer._coordinator, "_send_offset_fetch_request")
-    count(member.consumer, "beginning_offsets")
+    count(member.client._coordinator, "_send_offset_fetch_request")
+    count(member.client, "beginning_offsets")
     window = member.next_window()
     assert requests == {"_send_offset_fetch_request": 2, "beginning_offsets": 1}
     member.source.commit(window)
@@ -135,5 +142,5 @@ def test_the_answer_to_an_earlier_read_of_the_offsets_is_not_taken(member: Membe
     [(partition, end)] = ((TopicPartition(*p), end) for p, end in window.next_offsets.items())
     stale: Any = Future()
     stale.success({partition: OffsetAndMetadata(0, "", -1)})
-    member.consumer._coordinator._offset_fetch_futures[frozenset([partition])] = stale
-    assert committed_offsets(member.consumer, [partition], 10_000)[partition].offset == end
+    member.client._coordinator._offset_fetch_futures[frozenset([partition])] = stale
+    assert member.consumer.committed([Partition(*partition)])[Partition(*partition)].offset == end

@@ -1,4 +1,4 @@
-"""A partition that stands still beside one that flows: a fault of the Kafka client, and the source's cure.
+"""A partition that stands still beside one that flows: a fault of the Kafka client, and the driver's cure.
 
 kafka-python 3.0.12 parks the records of a paused partition and may never give them back after it is resumed. On the real
 broker."""
@@ -44,15 +44,15 @@ def test_a_partition_that_a_rebalance_unpaused_stalls_no_other_one(
     other = TopicPartition(names[0], 1 - first.records[0].partition)
     member.source.pause()
     assert member.source.poll(0.2) is None  # the client parks what it has read of the first partition
-    original = member.consumer.poll
+    original = member.client.poll
 
     def poll(*args: Any, **options: Any) -> Any:
         """What a rebalance does within a poll: the partition is ours again, at its committed offset and not paused."""
-        member.consumer.resume(other)
+        member.client.resume(other)
         return original(*args, **options)
 
     with monkeypatch.context() as rebalance:
-        rebalance.setattr(member.consumer, "poll", poll)
+        rebalance.setattr(member.client, "poll", poll)
         for _ in range(POLLS):
             with suppress(SourceLost):
                 member.source.poll(0.2)
@@ -65,7 +65,7 @@ def test_a_partition_that_a_rebalance_unpaused_stalls_no_other_one(
 
 
 def test_canary_the_client_still_forgets_what_it_parked(broker: Broker, topics: MakeTopics) -> None:
-    """Where this fails, the client has been mended: `kafka_internals.return_parked` can go."""
+    """Where this fails, the client has been mended: `_return_parked` in the kafka-python driver can go."""
     [topic] = topics("reviews", partitions=2)
     fill(broker, topic, 2)
     one, other = TopicPartition(topic, 0), TopicPartition(topic, 1)

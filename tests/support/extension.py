@@ -13,8 +13,8 @@ import sysconfig
 from pathlib import Path
 from types import ModuleType
 
-NAME = "worker.text._subwords"
 ROOT = Path(__file__).parents[2]
+NAME = "worker.text._subwords"
 SOURCE = ROOT / "worker" / "text" / "_subwords.c"
 INCLUDE = Path(sysconfig.get_paths()["include"])
 
@@ -52,6 +52,8 @@ def load(built: Path, name: str = "_subwords") -> ModuleType:
 
 
 def install(built: Path) -> None:
-    """From here on this is the extension that `worker.text.compiled` finds; it must not have been imported yet."""
-    assert "worker.text.compiled" not in sys.modules
-    sys.modules[NAME] = load(built, NAME)
+    """From here on this is the extension that `worker.text.compiled` uses, for encoders that are not made yet."""
+    from worker.text import compiled
+
+    compiled._subwords = sys.modules[NAME] = load(built, NAME)
+    compiled._AVAILABLE = True

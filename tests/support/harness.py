@@ -20,7 +20,7 @@ from kafka.errors import CoordinatorNotAvailableError
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.processes import Process
-from worker.kafka.header_names import read_any_header_name
+from worker.kafka.drivers.kafka_python.header_names import read_any_header_name
 from worker.records import Record
 
 READY_SECONDS = 60.0

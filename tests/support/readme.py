@@ -1,6 +1,7 @@
-"""The parts of README.md that the code writes: between `<!-- NAME -->` and `<!-- end -->` stands what NAME's function gives.
+"""The pages that the code writes: parts of README.md, and the page of metrics.
 
-`python -m tests.support.readme` writes them again; `tests/unit/test_readme.py` fails when they have drifted.
+In the README, what NAME's function gives stands between `<!-- NAME -->` and `<!-- end -->`. `python -m tests.support.readme`
+writes all of it again; tests fail where it has drifted.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from worker.errors import ExitCode
-from worker.observability.metrics import metrics_table
+from worker.observability.metrics import metrics_page, metrics_table
 from worker.settings import settings_table
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+METRICS = ROOT / "deploy" / "prometheus" / "METRICS.md"
 _PART = re.compile(r"(?P<begin><!-- (?P<name>[a-z-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
 
@@ -37,3 +40,4 @@ def written(text: str) -> str:
 
 if __name__ == "__main__":
     README.write_text(written(README.read_text()))
+    METRICS.write_text(metrics_page(), encoding="utf-8")

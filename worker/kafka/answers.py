@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 
-import msgspec
-
 from protos.codecs import ResultMessage, encode_result
 from protos.dead_letters import (
     BRIEF_BYTES,
@@ -19,23 +17,18 @@ from protos.dead_letters import (
     without,
 )
 from protos.forms import Form
+from worker.kafka.driver import Outgoing
 from worker.records import DeadLetter, Headers, Labelled, Record, Window
 
 
-class Outgoing(msgspec.Struct, frozen=True, gc=False):
-    """One record to publish."""
+class OutgoingLetter(Outgoing, frozen=True, gc=False, kw_only=True):
+    """The record of one dead letter, and what it had to leave out."""
 
-    topic: str
-    partition: int | None
-    """None: the producer's partitioner chooses by the key."""
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes]]
-    timestamp_ms: int | None = None
+    letter: DeadLetter
     cut: tuple[str, ...] = ()
-    """The parts of the record (see protos.dead_letters.PARTS) that a dead letter had to leave out."""
+    """The parts of the record that are left out (see protos.dead_letters.PARTS)."""
     brief: bool = False
-    """Whether a dead letter's own texts had to be shortened."""
+    """Whether the texts of ours are shortened as well."""
 
 
 def in_order(results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]) -> list[Labelled | DeadLetter]:
@@ -105,7 +98,7 @@ class AnswerWriter:
 
     def dead_letter(
         self, window: Window, letter: DeadLetter, *, cut: Collection[str] = (), brief: bool = False
-    ) -> Outgoing:
+    ) -> OutgoingLetter:
         """The record of one dead letter: key, value and headers as they came, and headers that say why. Parts in `cut` are
         left out; the headers tell their size and SHA-256, and where they lie in the source topic. `brief` shortens the
         texts of ours as well: its size then has a bound that nothing in the record can move."""
@@ -121,12 +114,15 @@ class AnswerWriter:
         key = b"" if "key" in cut else record.key
         value = b"" if "value" in cut else record.value
         if value is None and key is None:
-            value = b""  # the client refuses a record with neither key nor value
-        return Outgoing(self._dead_letter_topic, partition, key, value, headers, cut=tuple(cut), brief=brief)
+            value = b""  # a client may refuse a record with neither key nor value
+        return OutgoingLetter(
+            self._dead_letter_topic, partition, key, value, headers, letter=letter, cut=tuple(cut), brief=brief
+        )
 
-    def smaller(self, window: Window, letter: DeadLetter, refused: Outgoing) -> Outgoing | None:
-        """The dead letter that `refused` is the record of, without the largest part that it still has; once none is left,
-        with its texts shortened. None when that was refused, too: then no dead letter fits, whatever the record."""
+    def smaller(self, window: Window, refused: OutgoingLetter) -> OutgoingLetter | None:
+        """The same dead letter without the largest part that it still has; once none is left, with its texts shortened.
+        None when that was refused, too: then no dead letter fits, whatever the record."""
+        letter = refused.letter
         sizes = {part: size for part, size in _sizes_bytes(letter.record).items() if size and part not in refused.cut}
         if sizes:
             largest = max(sizes, key=sizes.__getitem__)
@@ -134,8 +130,8 @@ class AnswerWriter:
         return None if refused.brief else self.dead_letter(window, letter, cut=refused.cut, brief=True)
 
     def _partition(self, topic: str, record: Record) -> int | None:
-        """The review's own partition where the topics are alike, which keeps every order there is and saves the
-        client's murmur2 in Python (10 µs a record); otherwise by the key, and without one by the review's partition."""
+        """The review's own partition where the topics are alike, which keeps every order there is and saves hashing
+        the key (10 µs a record in Python); otherwise by the key, and without one by the review's partition."""
         count = self._partitions[topic]
         if count == self._partitions[record.topic] or record.key is None:
             return record.partition % count
@@ -146,7 +142,7 @@ class AnswerWriter:
             ("inferry-source", record.result_id.encode()),
             ("inferry-input-sha256", hashlib.sha256(record.value or b"").hexdigest().encode()),
             ("inferry-worker", self._worker.encode()),
-            ("inferry-generation", str(getattr(window.membership, "generation_id", "")).encode()),
+            ("inferry-generation", str(window.membership.generation).encode()),
         ]
 
     def _info(self, letter: DeadLetter, cut: Collection[str]) -> DeadLetterInfo:
@@ -188,5 +184,5 @@ def _sizes_bytes(record: Record) -> dict[str, int]:
 
 
 def _sendable(headers: Headers) -> list[tuple[str, bytes]]:
-    """Kafka allows a header without a value, the client does not send one: it becomes an empty value."""
+    """Kafka allows a header without a value, not every client sends one: it becomes an empty value."""
     return [(name, value if value is not None else b"") for name, value in headers]

@@ -5,85 +5,68 @@ a partition, and a partition that changes hands later goes on where it was."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka import errors as kafka_errors
-from kafka.structs import OffsetAndMetadata
+from collections.abc import Mapping, Sequence
 
 from worker.errors import ConfigError, KafkaUnavailable
-from worker.kafka.client import connection_options, partitions_of, translated
-from worker.kafka.internals import topic_id
+from worker.kafka.driver import Consumer, Driver, GroupHasMembers, KafkaFailure, Refused
+from worker.kafka.failures import at_start
+from worker.records import Partition
 from worker.run_bounds import Edge, Start, Until
-from worker.settings import Settings
 
 
-def apply_start(consumer: KafkaConsumer, settings: Settings, start: Start) -> None:
-    """Sets the group's offsets to `start`. COMMITTED changes nothing.
+def apply_start(
+    driver: Driver, consumer: Consumer, partitions: Sequence[Partition], start: Start, *, group: str
+) -> None:
+    """Sets the group's offsets to `start`. COMMITTED changes nothing. `partitions` are all of the input topic.
 
     Raises ConfigError when the group has members or an offset is out of range, KafkaUnavailable."""
     if start is Edge.COMMITTED:
         return
-    topic = settings.input_topic
-    with translated("working out where to start"):
-        offsets = _start_offsets(consumer, partitions_of(consumer, topic), start)
-        admin = KafkaAdminClient(**connection_options(settings))
-        try:
-            named = {tp: OffsetAndMetadata(offset, topic_id(consumer, topic), -1) for tp, offset in offsets.items()}
-            outcome = admin.alter_group_offsets(settings.group, named)
-        finally:
-            admin.close()
-    _check(outcome.values(), settings.group)
+    with at_start("working out where to start"):
+        offsets = _start_offsets(consumer, partitions, start)
+    topic_id = consumer.topic_id(partitions[0].topic)
+    try:
+        driver.set_group_offsets(offsets, topic_id)
+    except GroupHasMembers as failure:
+        raise ConfigError(
+            f"the offsets of group {group} cannot be set: it still has members. Stop all of its workers and wait for "
+            "the session timeout, or leave out --from"
+        ) from failure
+    except Refused as failure:
+        raise ConfigError(f"the offsets of group {group} cannot be set: {failure}") from failure
+    except KafkaFailure as failure:
+        raise KafkaUnavailable(f"setting the offsets of group {group}: {failure}") from failure
 
 
-def _check(outcomes: Iterable[type[kafka_errors.KafkaError]], group: str) -> None:
-    """Raises for the first offset that was not set."""
-    for error in outcomes:
-        if error is kafka_errors.NoError:
-            continue
-        if error.retriable:
-            raise KafkaUnavailable(f"setting the offsets of group {group}: {error.__name__}")
-        if error is kafka_errors.UnknownMemberIdError:
-            raise ConfigError(
-                f"the offsets of group {group} cannot be set: it still has members. Stop all of its workers and wait for "
-                "the session timeout, or leave out --from"
-            )
-        raise ConfigError(f"the offsets of group {group} cannot be set: {error.__name__}")
-
-
-def until_offsets(consumer: KafkaConsumer, settings: Settings, until: Until) -> dict[int, int] | None:
+def until_offsets(consumer: Consumer, partitions: Sequence[Partition], until: Until) -> dict[int, int] | None:
     """For each partition the offset a bounded run ends before; None for a run without an end. Raises KafkaUnavailable."""
     if until is None:
         return None
-    partitions = partitions_of(consumer, settings.input_topic)
-    with translated("working out where to end"):
-        ends = consumer.end_offsets(partitions)
+    with at_start("working out where to end"):
+        ends = dict(consumer.end_offsets(partitions))
         if not isinstance(until, Edge):
-            found = consumer.offsets_for_times(dict.fromkeys(partitions, until))
-            ends |= {tp: at.offset for tp, at in found.items() if at is not None}
-    return {tp.partition: offset for tp, offset in ends.items()}
+            ends |= consumer.offsets_at(partitions, until)
+    return {partition.partition: offset for partition, offset in ends.items()}
 
 
-def _start_offsets(
-    consumer: KafkaConsumer, partitions: list[TopicPartition], start: Start
-) -> dict[TopicPartition, int]:
+def _start_offsets(consumer: Consumer, partitions: Sequence[Partition], start: Start) -> Mapping[Partition, int]:
     if start is Edge.EARLIEST:
-        return dict(consumer.beginning_offsets(partitions))
+        return consumer.beginning_offsets(partitions)
     ends = consumer.end_offsets(partitions)
-    if start is Edge.LATEST:
-        return dict(ends)
+    if isinstance(start, Edge):
+        return ends
     if isinstance(start, int):
-        found = consumer.offsets_for_times(dict.fromkeys(partitions, start))
-        return {tp: found[tp].offset if found.get(tp) is not None else ends[tp] for tp in partitions}
+        return {**ends, **consumer.offsets_at(partitions, start)}
     beginnings = consumer.beginning_offsets(partitions)
-    offsets = {TopicPartition(partitions[0].topic, number): offset for number, offset in dict(start).items()}  # type: ignore[arg-type]
-    for tp, offset in offsets.items():
-        if tp not in ends:
+    offsets = {Partition(partitions[0].topic, number): offset for number, offset in start.items()}
+    for partition, offset in offsets.items():
+        if partition not in ends:
             raise ConfigError(
-                f"start names partition {tp.partition}; the topic {tp.topic} has {len(partitions)}, from 0 on"
+                f"start names partition {partition.partition}; the topic {partition.topic} has {len(partitions)}, from 0 on"
             )
-        if not beginnings[tp] <= offset <= ends[tp]:
+        if not beginnings[partition] <= offset <= ends[partition]:
             raise ConfigError(
-                f"start names offset {offset} of partition {tp.partition}; there are {beginnings[tp]} to {ends[tp]}"
+                f"start names offset {offset} of partition {partition.partition}; there are {beginnings[partition]} to "
+                f"{ends[partition]}"
             )
     return offsets

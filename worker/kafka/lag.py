@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from kafka import KafkaConsumer, TopicPartition
-from kafka import errors as kafka_errors
-
-from worker.kafka.internals import known_ends, position
+from worker.kafka.driver import Consumer, KafkaFailure
 from worker.ports import Clock
 from worker.records import Partition
 
 LAG_SECONDS = 1.0
 """How often the lag is worked out again."""
-ASK_MS = 1_000
+ASK_SECONDS = 1.0
 """How long the brokers may take to tell where a partition ends."""
 
 
 class KafkaLag:
     """The records that wait in each partition, from what fetches bring along; asked for where nothing is fetched."""
 
-    def __init__(self, consumer: KafkaConsumer, clock: Clock) -> None:
+    def __init__(self, consumer: Consumer, clock: Clock) -> None:
         self._consumer = consumer
         self._clock = clock
         self._records: dict[Partition, int] = {}
@@ -30,23 +27,22 @@ class KafkaLag:
         """The positions have changed: work it out again next time."""
         self._at = float("-inf")
 
-    def of(self, partitions: Collection[TopicPartition], *, fetching: bool, ask: bool) -> Mapping[Partition, int]:
+    def of(self, partitions: Collection[Partition], *, fetching: bool, ask: bool) -> Mapping[Partition, int]:
         """Records by partition, at most `LAG_SECONDS` old. `fetching`: whether the client keeps itself informed; `ask`:
-        whether the brokers may be asked otherwise, for at most `ASK_MS`."""
+        whether the brokers may be asked otherwise, for at most `ASK_SECONDS`."""
         now = self._clock.monotonic()
         if now - self._at >= LAG_SECONDS:
             self._at = now
-            ends = known_ends(self._consumer, partitions)
+            ends = dict(self._consumer.known_ends(partitions))
             if ask and not (fetching and len(ends) == len(partitions)):
                 ends |= self._asked_ends(partitions)
             self._records = {
-                Partition(*partition): max(0, end - position(self._consumer, partition))
-                for partition, end in ends.items()
+                partition: max(0, end - self._consumer.position(partition)) for partition, end in ends.items()
             }
         return self._records
 
-    def _asked_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+    def _asked_ends(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         try:
-            return dict(self._consumer.end_offsets(list(partitions), timeout_ms=ASK_MS))
-        except (kafka_errors.KafkaError, OSError):
+            return self._consumer.end_offsets(partitions, ASK_SECONDS)
+        except KafkaFailure:
             return {}  # an outage is told of elsewhere; what is known will do until it is over

@@ -140,6 +140,12 @@ MODEL_INFO = Metric(
     "1, with the model version in use and its vocabulary's digest as labels; no series while there is none.",
     ("model", "version", "digest"),
 )
+ENCODER_INFO = Metric(
+    "inferry_encoder_info",
+    "gauge",
+    "1, with the encoder in use as label: compiled or automaton (its slow stand-in in Python), wordpiece or text.",
+    ("encoder",),
+)
 BUILD_INFO = Metric(
     "inferry_build_info", "gauge", "1, with the versions of Inferry and Python as labels.", ("version", "python")
 )
@@ -183,6 +189,7 @@ CATALOGUE: tuple[Metric, ...] = (
     LAST_PROGRESS,
     MODEL_AVAILABLE,
     MODEL_INFO,
+    ENCODER_INFO,
     BUILD_INFO,
     SHADOW_ROWS,
     SHADOW_AGREEMENTS,
@@ -202,18 +209,12 @@ def metrics_table() -> str:
 
 
 def metrics_page() -> str:
-    """The text of `deploy/prometheus/METRICS.md`; rewrite the file with `python -m worker.observability.metrics`."""
+    """The text of `deploy/prometheus/METRICS.md`; rewrite the file with `python -m tests.support.readme`."""
     return (
         "# Metrics of the worker\n\n"
-        "Generated from the catalogue in `worker/observability/metrics.py` by `python -m worker.observability.metrics`; "
+        "Generated from the catalogue in `worker/observability/metrics.py` by `python -m tests.support.readme`; "
         "a test keeps it so.\n"
         "A histogram `x` is scraped as `x_bucket`, `x_sum` and `x_count`. The `process_*` metrics of the Prometheus\n"
         "client (CPU, resident memory, open files, start time) are served beside these.\n\n" + metrics_table()
     )
 
-
-if __name__ == "__main__":
-    from pathlib import Path
-
-    page = Path(__file__).parents[2] / "deploy" / "prometheus" / "METRICS.md"
-    page.write_text(metrics_page(), encoding="utf-8")

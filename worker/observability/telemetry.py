@@ -81,6 +81,7 @@ class Telemetry:
         self._last_progress.set(clock.time())
         self._model_available = gauge(metrics.MODEL_AVAILABLE)
         self._model_info = gauge(metrics.MODEL_INFO)
+        self._encoder_info = gauge(metrics.ENCODER_INFO)
         gauge(metrics.BUILD_INFO).labels(_own_version(), platform.python_version()).set(1)
         self._shadow_rows = counter(metrics.SHADOW_ROWS)
         self._shadow_agreements = counter(metrics.SHADOW_AGREEMENTS)
@@ -212,15 +213,18 @@ class Telemetry:
         """See ports.Events."""
         before, self._served = self._served, served
         self._model_info.clear()
+        self._encoder_info.clear()
         self._model_available.set(served is not None)
         if served is None:
             if before is not None:
                 self._log.warning("no model version is available", before=before.version)
             return
         self._model_info.labels(served.name, str(served.version), served.digest).set(1)
+        encoder = served.encoder.name
+        self._encoder_info.labels(encoder).set(1)
         for label in served.labels:  # from the first scrape on, so that rate() sees the first result of each label
             self._results.of(label)
-        self._log.info("model in use", model=served.name, version=served.version, digest=served.digest)
+        self._log.info("model in use", model=served.name, version=served.version, digest=served.digest, encoder=encoder)
 
     def shadowed(self, rows: int, agreements: int, score_differences: Sequence[float]) -> None:
         """See ports.Events."""

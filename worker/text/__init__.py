@@ -2,7 +2,7 @@
 
 Its door is `build_encoder`, which makes the encoder of one model version from all that the version says of itself."""
 
-from worker.text.factory import build_encoder, subword_encoder
+from worker.text.factory import build_encoder, subword_encoder, subword_encoder_name
 from worker.text.vocabulary import Vocabulary
 
-__all__ = ["Vocabulary", "build_encoder", "subword_encoder"]
+__all__ = ["Vocabulary", "build_encoder", "subword_encoder", "subword_encoder_name"]

@@ -1,4 +1,4 @@
-"""The compiled subword encoder: the ids of `subwords.Vocabulary.encode_ids`, at a tenth of the automaton's cost.
+"""The compiled subword encoder: the ids of `vocabulary.Vocabulary.encode_ids`, at a tenth of the automaton's cost.
 
 Its C source is `_subwords.c`, which says how it works and what bounds its time and memory. It is built when the project is
 installed and there is a C compiler; `available` tells whether it was.
@@ -7,10 +7,10 @@ installed and there is a C compiler; `available` tells whether it was.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from worker.records import DType, Tensor
-from worker.text.subwords import Vocabulary, packer
+from worker.text.rows import IdLayout
+from worker.text.vocabulary import Vocabulary
 
 try:
     from worker.text import _subwords
@@ -18,8 +18,6 @@ except ImportError:  # there was no compiler, or the machine is not little-endia
     _AVAILABLE = False
 else:
     _AVAILABLE = True
-
-_KINDS: dict[DType, Literal["i", "q", "f"]] = {DType.INT32: "i", DType.INT64: "q", DType.FLOAT: "f"}
 
 
 def available() -> bool:
@@ -30,29 +28,28 @@ def available() -> bool:
 class CompiledRows:
     """A `ports.Rows`. Immutable; safe from several threads."""
 
-    __slots__ = ("_dtype", "_length", "_padding", "_rows", "tokens", "truncated")
+    __slots__ = ("_layout", "_rows", "tokens", "truncated")
 
-    def __init__(self, rows: _subwords.Rows, dtype: DType, padding: bytes, length: int | None) -> None:
+    def __init__(self, rows: _subwords.Rows, layout: IdLayout) -> None:
         self._rows = rows
-        self._dtype = dtype
-        self._padding = padding
-        self._length = length
+        self._layout = layout
         self.tokens: Sequence[int] = rows.tokens
-        """How many token ids each row has."""
+        """See ports.Rows."""
         self.truncated = rows.truncated
-        """How many rows were cut to the limit."""
+        """See ports.Rows."""
 
     def is_truncated(self, index: int) -> bool:
-        """Whether tokens beyond the model's limit were cut off this row."""
+        """See ports.Rows."""
         return self._rows.is_truncated(index)
 
     def tensor(self, indexes: Sequence[int], longest: int) -> Tensor:
-        """See ports.Rows: shape (indexes, `length` or else `longest`).
+        """See ports.Rows: shape (indexes, the layout's length or else `longest`).
 
         Raises IndexError for a row that is not there, ValueError for one that is longer than `longest`."""
-        length = longest if self._length is None else self._length
-        content = self._rows.padded(indexes, length, _KINDS[self._dtype], self._padding)
-        return Tensor(self._dtype, (len(indexes), length), content)
+        layout = self._layout
+        length = longest if layout.length is None else layout.length
+        content = self._rows.padded(indexes, length, layout.format, layout.padding)
+        return Tensor(layout.dtype, (len(indexes), length), content)
 
 
 class CompiledEncoder:
@@ -77,12 +74,9 @@ class CompiledEncoder:
     ) -> None:
         if not _AVAILABLE:
             raise ImportError("the compiled encoder was not built: install the project where there is a C compiler")
-        self._dtype = dtype
-        self._padding = packer(dtype)([padding_id])
-        self._length = length
-        limit = max_tokens if length is None else min(max_tokens, length)
-        self._encoder = _subwords.Encoder(vocabulary.subwords, limit)
+        self._layout = IdLayout(dtype, max_tokens=max_tokens, padding_id=padding_id, length=length)
+        self._encoder = _subwords.Encoder(vocabulary.subwords, self._layout.limit)
 
     def encode_many(self, texts: Sequence[str]) -> CompiledRows:
         """See ports.Encoder. Lone surrogates count as U+FFFD. Releases the interpreter's lock for all but small windows."""
-        return CompiledRows(self._encoder.encode_many(texts), self._dtype, self._padding, self._length)
+        return CompiledRows(self._encoder.encode_many(texts), self._layout)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from protos.model_card import EncoderKind
 from worker.ports import BuiltEncoder, Encoder
 from worker.records import DType, EncoderSpec
+from worker.text import compiled
+from worker.text.compiled import CompiledEncoder
 from worker.text.raw_text import TextEncoder
 from worker.text.subwords import SubwordEncoder
 from worker.text.vocabulary import Vocabulary
@@ -25,6 +29,11 @@ def build_encoder(spec: EncoderSpec) -> BuiltEncoder:
     return BuiltEncoder(encoder, vocabulary.size, vocabulary.digest)
 
 
+def subword_encoder_name() -> str:
+    """Which encoder of subwords this installation has: `compiled`, or `automaton` where there was no compiler."""
+    return CompiledEncoder.name if compiled.available() else SubwordEncoder.name
+
+
 def subword_encoder(
     vocabulary: Vocabulary,
     *,
@@ -36,4 +45,7 @@ def subword_encoder(
     """The fastest encoder there is for this vocabulary; whichever it is, the ids are those of `Vocabulary.encode_ids`.
 
     Raises ValueError for a dtype that holds no ids."""
+    if compiled.available():
+        with suppress(ValueError):  # too many subwords for it; a dtype that holds no ids is refused below
+            return CompiledEncoder(vocabulary, max_tokens=max_tokens, dtype=dtype, padding_id=padding_id, length=length)
     return SubwordEncoder(vocabulary, max_tokens=max_tokens, dtype=dtype, padding_id=padding_id, length=length)

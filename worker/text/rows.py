@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
 from struct import pack
+from typing import Literal
 
 from worker.records import DType, Tensor
 
-_FORMATS = {DType.INT32: "i", DType.INT64: "q", DType.FLOAT32: "f"}
+_FORMATS: dict[DType, Literal["i", "q", "f"]] = {DType.INT32: "i", DType.INT64: "q", DType.FLOAT32: "f"}
 """Models of Keras 2 may take ids as floats, which hold each whole number up to 2**24."""
 
 
@@ -28,6 +29,8 @@ class IdLayout:
     def __init__(self, dtype: DType, *, max_tokens: int, padding_id: int = 0, length: int | None = None) -> None:
         self.dtype = dtype
         self.pack = packer(dtype)
+        self.format = _FORMATS[dtype]
+        """The letter of an id's format, as the module struct has it."""
         self.padding = self.pack([padding_id])
         self.length = length
         self.limit = max_tokens if length is None else min(max_tokens, length)

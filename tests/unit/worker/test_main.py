@@ -23,6 +23,7 @@ from worker.errors import (
     WorkerError,
 )
 from worker.settings import Settings
+from worker.text import subword_encoder_name
 
 
 class FakeService:
@@ -118,8 +119,9 @@ def test_an_error_that_nobody_expected_is_not_hidden(fake_service: type[FakeServ
 
 def test_config_prints_each_setting_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "--group", "mine"]) == ExitCode.OK
-    names = [line.split(" = ")[0].replace("-", "_") for line in capsys.readouterr().out.splitlines()]
-    assert names == list(Settings.model_fields)
+    *settings, encoder = capsys.readouterr().out.splitlines()
+    assert [line.split(" = ")[0].replace("-", "_") for line in settings] == list(Settings.model_fields)
+    assert encoder == f"# subwords are encoded by: {subword_encoder_name()}"
     assert made == []
 
 

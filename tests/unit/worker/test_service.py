@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
-
 import pytest
 
 from worker import service, startup
 from worker.errors import ConfigError, KafkaUnavailable, ServingUnavailable
+from worker.kafka import opening
+from worker.kafka.driver import Unreachable
+from worker.kafka.testing import FakeConsumer, FakeKafka
 from worker.ports import ServedModel
 from worker.service import Service
 from worker.settings import Settings
-from worker.testing import FakeModel, ManualClock
+from worker.testing import FakeModel
 
 STARTUP_SECONDS = 10.0
 
 
-class Surroundings:
+class Surroundings(FakeKafka):
     """What the worker finds when it starts. Every wait takes no time, and moves the clock."""
 
     def __init__(self) -> None:
-        self.clock = ManualClock()
+        super().__init__()
         self.began = self.clock.monotonic()
         self.model = ClosableModel()
-        self.consumers_closed = 0
         self.connects_after_seconds = 0.0
-        self.topics: Exception = ConfigError("no such topic")
 
     @property
     def waited_seconds(self) -> float:
         return self.clock.monotonic() - self.began
 
-    def open_consumer(self, *_: object) -> Any:
-        if self.waited_seconds < self.connects_after_seconds:
-            raise KafkaUnavailable("connecting to Kafka")
-        return self
-
-    def check_topics(self, *_: object) -> NoReturn:
-        raise self.topics
-
-    def close(self, *, autocommit: bool) -> None:
-        assert not autocommit
-        self.consumers_closed += 1
+    def open_consumer(self) -> FakeConsumer:
+        self.away = self.waited_seconds < self.connects_after_seconds
+        return super().open_consumer()
 
 
 class ClosableModel(FakeModel):
@@ -66,8 +57,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Surroundings:
     found = Surroundings()
     monkeypatch.setattr(service, "SystemClock", lambda: found.clock)
     monkeypatch.setattr(service, "make_model", lambda *_: found.model)
-    monkeypatch.setattr(service, "open_consumer", found.open_consumer)
-    monkeypatch.setattr(service, "check_topics", found.check_topics)
+    monkeypatch.setattr(opening, "make_driver", lambda *_: found)
     return found
 
 
@@ -80,13 +70,13 @@ def test_what_was_opened_before_the_start_failed_is_closed(found: Surroundings, 
     found.model.is_away = is_away
     with pytest.raises(ConfigError, match="no such topic"):
         start()
-    assert (found.model.closed, found.consumers_closed) == (1, 1)
+    assert (found.model.closed, found.members) == (1, 0)
 
 
 def test_all_waits_at_start_share_one_deadline(found: Surroundings) -> None:
     found.connects_after_seconds = 0.8 * STARTUP_SECONDS
-    found.topics = KafkaUnavailable("asking for the topics' partitions")
+    found.failures["partition_counts"] = [Unreachable("no answer")] * 1_000
     with pytest.raises(KafkaUnavailable, match="topics"):
         start()
     assert found.waited_seconds <= STARTUP_SECONDS + startup.RETRY_SECONDS
-    assert (found.model.closed, found.consumers_closed) == (1, 1)
+    assert (found.model.closed, found.members) == (1, 0)

@@ -13,8 +13,8 @@ from protos.codecs import decode_result
 from protos.dead_letters import MAX_MESSAGE_BYTES, PARTS, header_bytes, parse
 from protos.forms import Form
 from worker import errors
-from worker.kafka.answers import AnswerWriter, Outgoing, in_order
-from worker.records import DeadLetter, Headers, Labelled, Partition, Reason, Record, Window
+from worker.kafka.answers import AnswerWriter, OutgoingLetter, in_order
+from worker.records import DeadLetter, Headers, Labelled, Membership, Partition, Reason, Record, Window
 
 
 def record(offset: int, partition: int = 0) -> Record:
@@ -46,10 +46,6 @@ KEYS = st.none() | st.binary(max_size=8)
 HEADER_LISTS = st.lists(st.tuples(st.text(max_size=8), st.none() | st.binary(max_size=8)), max_size=5)
 
 
-class Claim:
-    generation_id = 7
-
-
 def writer(*, form: Form = Form.JSON, output: int = 3, dead: int = 2, audit: bool = False) -> AnswerWriter:
     return AnswerWriter(
         output_topic="labels",
@@ -74,7 +70,7 @@ def labelled(record: Record, **more: Any) -> Labelled:
 
 
 def window(record: Record) -> Window:
-    return Window([record], {Partition(record.topic, record.partition): record.offset + 1}, Claim())
+    return Window([record], {Partition(record.topic, record.partition): record.offset + 1}, Membership(7, "member"))
 
 
 @pytest.mark.parametrize("form", [Form.JSON, Form.PROTOBUF])
@@ -169,11 +165,11 @@ def test_a_dead_letter_gets_smaller_part_by_part_the_largest_first_until_nothing
     source = given_record(0, b"k" * key, b"v" * value, [("h", b"h" * size) for size in headers])
     sizes = {"key": key, "value": value, "headers": len(header_bytes(source.headers))}
     letter = DeadLetter(source, Reason.EMPTY, "d" * detail)
-    out: Outgoing | None = writer().dead_letter(window(source), letter)
+    out: OutgoingLetter | None = writer().dead_letter(window(source), letter)
     written = []
     while out is not None:
         written.append(out)
-        out = writer().smaller(window(source), letter, out)
+        out = writer().smaller(window(source), out)
     assert [len(w.cut) for w in written[:-1]] == list(range(len(written) - 1))
     *_, last = written
     assert last.brief

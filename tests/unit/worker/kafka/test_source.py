@@ -1,221 +1,213 @@
-"""The Kafka source over a scripted consumer: what no real group does on demand."""
+"""The Kafka source over brokers in memory: what no real group does on demand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
-from kafka import TopicPartition
-from kafka import errors as kafka_errors
-from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
-from worker.errors import OffsetsLost, SourceLost
+from worker.errors import DeliveryFailed, Fenced, KafkaUnavailable, OffsetsLost, SourceLost
+from worker.kafka.driver import (
+    FencedInstance,
+    OffsetOutOfRange,
+    Refused,
+    Unreachable,
+    UnreadableRecord,
+)
 from worker.kafka.lag import LAG_SECONDS
-from worker.kafka.source import AWAY_SECONDS, KafkaSource
-from worker.records import Window
-from worker.testing import ManualClock, RecordingEvents, running
+from worker.kafka.source import AWAY_SECONDS, KafkaSource, SourceOptions
+from worker.kafka.testing import FakeKafka
+from worker.records import Partition, Window
+from worker.testing import RecordingEvents, running
 
-P0 = TopicPartition("reviews", 0)
-
-
-class ScriptedConsumer:
-    """Each poll runs the next step of the script: it may change the group's state, and returns offsets or raises."""
-
-    def __init__(self, clock: ManualClock) -> None:
-        self.state, self.generation = MemberState.STABLE, 1
-        self.script: list[Callable[[], list[int]]] = []
-        self.polls = 0
-        self.committed_reads = 0
-        self.position = 0
-        self._clock = clock
-        self._cluster = SimpleNamespace(topic_id=lambda _topic: None)
-        self.away = False
-        self.asked = 0
-        self._coordinator = SimpleNamespace(
-            request_rejoin=lambda: None,
-            coordinator_unknown=lambda: self.away,
-            _offset_fetch_futures={},
-            fetch_committed_offsets=self._fetch_committed_offsets,
-        )
-
-    def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
-        self.polls += 1
-        self._clock.advance(timeout_ms / 1000)
-        offsets = self.script.pop(0)() if self.script else []
-        found = [SimpleNamespace(offset=o, timestamp=0, key=None, value=b"x", headers=()) for o in offsets]
-        return {P0: found} if found else {}
-
-    def group_metadata(self) -> ConsumerGroupMetadata:
-        return ConsumerGroupMetadata("g", self.generation, "member", None, self.state)
-
-    def _fetch_committed_offsets(
-        self, partitions: list[TopicPartition], **_options: object
-    ) -> dict[TopicPartition, OffsetAndMetadata]:
-        self.committed_reads += 1
-        return dict.fromkeys(partitions, OffsetAndMetadata(0, "", -1))
-
-    def seek(self, _partition: TopicPartition, offset: int) -> None:
-        self.position = offset
-
-    def assignment(self) -> set[TopicPartition]:
-        return {P0}
-
-    def paused(self) -> set[TopicPartition]:
-        return set()
-
-    def pause(self, *_partitions: TopicPartition) -> None: ...
-
-    def end_offsets(self, partitions: list[TopicPartition], **_options: object) -> dict[TopicPartition, int]:
-        self.asked += 1
-        return dict.fromkeys(partitions, 117)
-
-    @property
-    def _subscription(self) -> Any:
-        return SimpleNamespace(assignment={P0: SimpleNamespace(position=SimpleNamespace(offset=17), highwater=20)})
+P0 = Partition("reviews", 0)
+RECORDS = 20
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def consumer(clock: ManualClock) -> ScriptedConsumer:
-    return ScriptedConsumer(clock)
+def kafka() -> FakeKafka:
+    made = FakeKafka(reviews=1)
+    for n in range(RECORDS):
+        made.add(b"%d" % n)
+    return made
 
 
 def a_source(
-    consumer: ScriptedConsumer, clock: ManualClock, *, fill_seconds: float = 0.0, events: RecordingEvents | None = None
+    kafka: FakeKafka,
+    *,
+    fill_seconds: float = 0.0,
+    until: dict[int, int] | None = None,
+    events: RecordingEvents | None = None,
 ) -> KafkaSource:
     """A source that has joined and stands at its committed offsets."""
     events = events or RecordingEvents()
     source = KafkaSource(
-        consumer,
+        kafka.open_consumer(),
         "reviews",
-        window_records=5,
-        request_timeout_seconds=1,
-        fill_seconds=fill_seconds,
+        SourceOptions(window_records=5, fill_seconds=fill_seconds, until=until),
         state=running(events),
         events=events,
-        clock=clock,
-        pause=clock.advance,
+        clock=kafka.clock,
+        wait=kafka.clock.advance,
     )
     assert source.poll(0.5) is None
     return source
+
+
+def raising(error: Exception) -> object:
+    raise error
 
 
 def offsets(window: Window | None) -> list[int]:
     return [record.offset for record in window.records] if window else []
 
 
-def test_while_a_rebalance_is_under_way_it_polls_on_and_asks_for_nothing_else(
-    consumer: ScriptedConsumer, clock: ManualClock
-) -> None:
-    source = a_source(consumer, clock)
-    reads, polls = consumer.committed_reads, consumer.polls
-
-    def begins() -> list[int]:
-        consumer.state, consumer.generation = MemberState.REBALANCING, 2
-        return []
-
-    def ends() -> list[int]:
-        consumer.state = MemberState.STABLE
-        return [0]
-
-    consumer.script = [begins, list, list, ends]
-    with pytest.raises(SourceLost):
-        source.poll(0.0)
-    assert consumer.polls == polls + 4
-    assert consumer.committed_reads == reads
-    source.poll(0.5)
-    assert consumer.committed_reads > reads
+def test_while_a_rebalance_is_under_way_nothing_is_asked_for(kafka: FakeKafka) -> None:
+    source = a_source(kafka)
+    kafka.calls.clear()
+    kafka.rebalancing = True
+    source.pause()
+    for _ in range(3):
+        assert source.poll(0.5) is None
+        kafka.clock.advance(LAG_SECONDS)
+        source.lag()
+    assert kafka.calls == []
 
 
-def test_a_rebalance_that_does_not_end_gives_the_reader_back_and_loses_nothing_by_itself(
-    consumer: ScriptedConsumer, clock: ManualClock
-) -> None:
-    source = a_source(consumer, clock)
-    consumer.state = MemberState.REBALANCING
+def test_a_rebalance_that_ends_in_the_same_generation_loses_nothing(kafka: FakeKafka) -> None:
+    source = a_source(kafka)
+    kafka.rebalancing = True
     assert source.poll(0.0) is None
-    consumer.state, consumer.script = MemberState.STABLE, [lambda: [0, 1]]
+    kafka.rebalancing = False
+    assert offsets(source.poll(0.5)) == [0, 1, 2, 3, 4]
+
+
+def test_another_generation_is_told_once_and_reading_goes_on_at_the_committed_offsets(kafka: FakeKafka) -> None:
+    source = a_source(kafka)
+    window = source.poll(0.5)
+    assert window is not None
+    source.commit(window)
+    assert offsets(source.poll(0.5)) == [5, 6, 7, 8, 9]
+    kafka.generation += 1
+    with pytest.raises(SourceLost, match="generation 2 now, in generation 1 before"):
+        source.poll(0.5)
+    assert source.poll(0.5) is None, "what this poll brought may come from an old position"
+    assert offsets(source.poll(0.5)) == [5, 6, 7, 8, 9]
+
+
+def test_after_a_rewind_nothing_is_handed_out_until_the_offsets_could_be_read(kafka: FakeKafka) -> None:
+    source = a_source(kafka)
+    assert offsets(source.poll(0.5)) == [0, 1, 2, 3, 4]
+    source.rewind()
+    kafka.failures["committed"] = [Unreachable("no answer"), Unreachable("no answer")]
+    assert [source.poll(0.5) for _ in range(3)] == [None] * 3
+    assert offsets(source.poll(0.5)) == [0, 1, 2, 3, 4]
+
+
+def test_what_was_read_before_a_failure_interrupted_the_filling_is_handed_out(kafka: FakeKafka) -> None:
+    source = a_source(kafka, fill_seconds=3)
+    kafka.log[P0] = kafka.log[P0][:2]
+    kafka.script = [lambda: None, lambda: raising(Unreachable("away"))]
     assert offsets(source.poll(0.5)) == [0, 1]
 
 
-def test_what_was_read_before_an_error_interrupted_the_filling_is_handed_out(
-    consumer: ScriptedConsumer, clock: ManualClock
-) -> None:
-    source = a_source(consumer, clock, fill_seconds=3)
-
-    def fails() -> list[int]:
-        raise kafka_errors.NodeNotReadyError
-
-    consumer.script = [lambda: [0, 1], fails]
-    assert offsets(source.poll(0.5)) == [0, 1]
-
-
-def test_a_rebalance_that_begins_while_a_window_is_filled_drops_all_that_is_in_flight(
-    consumer: ScriptedConsumer, clock: ManualClock
-) -> None:
-    source = a_source(consumer, clock, fill_seconds=3)
-
-    def begins() -> list[int]:
-        consumer.state = MemberState.REBALANCING
-        return []
-
-    consumer.script = [lambda: [0, 1], begins]
+def test_a_rebalance_that_begins_while_a_window_is_filled_drops_all_that_is_in_flight(kafka: FakeKafka) -> None:
+    source = a_source(kafka, fill_seconds=3)
+    kafka.log[P0] = kafka.log[P0][:2]
+    kafka.script = [lambda: None, lambda: setattr(kafka, "rebalancing", True)]
     with pytest.raises(SourceLost):
         source.poll(0.5)
 
 
-def test_records_that_come_while_held_drop_all_that_is_in_flight_since_they_are_read_again(
-    consumer: ScriptedConsumer, clock: ManualClock
-) -> None:
-    source = a_source(consumer, clock)
+def test_records_that_come_while_paused_drop_all_that_is_in_flight_since_they_are_read_again(kafka: FakeKafka) -> None:
+    source = a_source(kafka)
     source.pause()
-    consumer.script = [lambda: [0]]
+    kafka.script = [source._consumer.resume]
     with pytest.raises(SourceLost):
         source.poll(0.0)
+    source.resume()
+    assert source.poll(0.5) is None
+    assert offsets(source.poll(0.5)) == [0, 1, 2, 3, 4]
 
 
-def test_a_record_that_cannot_be_read_ends_the_worker_with_its_place(
-    consumer: ScriptedConsumer, clock: ManualClock
+def test_a_bounded_run_ends_before_its_offset_and_knows_when(kafka: FakeKafka) -> None:
+    source = a_source(kafka, until={0: 7})
+    assert offsets(source.poll(0.5)) == [0, 1, 2, 3, 4]
+    assert not source.finished()
+    assert offsets(source.poll(0.5)) == [5, 6]
+    assert source.finished()
+    source.rewind()
+    assert not source.finished()
+
+
+@pytest.mark.parametrize(
+    ("failure", "error", "said"),
+    [
+        # Another poll may spin in the client for ever.
+        (UnreadableRecord("bad checksum"), OffsetsLost, r"reviews.*bad checksum.*0:0.*--from"),
+        (OffsetOutOfRange("offset 0"), OffsetsLost, r"not in the topic reviews any more.*--from earliest"),
+        (FencedInstance("replaced"), Fenced, "--instance-id"),
+        (Refused("no read permission"), KafkaUnavailable, "no read permission"),
+    ],
+)
+def test_what_no_further_poll_mends_ends_the_worker(
+    kafka: FakeKafka, failure: Exception, error: type[Exception], said: str
 ) -> None:
-    """Another poll would spin in the client for ever."""
-    source = a_source(consumer, clock)
-
-    def fails() -> list[int]:
-        raise kafka_errors.CorruptRecordError("bad checksum")
-
-    consumer.script = [fails]
-    with pytest.raises(OffsetsLost, match=r"reviews.*bad checksum.*0:17.*--from"):
+    source = a_source(kafka)
+    kafka.script = [lambda: raising(failure)]
+    with pytest.raises(error, match=said):
         source.poll(0.5)
 
 
-def test_the_lag_is_asked_for_while_nothing_is_fetched_but_not_in_a_rebalance(
-    consumer: ScriptedConsumer, clock: ManualClock
-) -> None:
-    source = a_source(consumer, clock)
-    assert list(source.lag().values()) == [20 - 17]
-    assert consumer.asked == 0
+def test_a_topic_that_is_recreated_under_the_reader_ends_the_worker(kafka: FakeKafka) -> None:
+    source = a_source(kafka)
+    kafka.recreate("reviews")
+    with pytest.raises(OffsetsLost, match="recreated while it was read"):
+        source.poll(0.5)
+
+
+def test_offsets_of_a_topic_that_was_recreated_meanwhile_are_not_used(kafka: FakeKafka) -> None:
+    source = a_source(kafka)
+    window = source.poll(0.5)
+    assert window is not None
+    source.commit(window)
+    kafka.recreate("reviews")
+    for _ in range(RECORDS):
+        kafka.add(b"another")
+    with pytest.raises(OffsetsLost, match="recreated since offset 5 of partition 0"):
+        a_source(kafka)
+
+
+def test_a_window_of_an_earlier_generation_is_not_committed(kafka: FakeKafka) -> None:
+    source = a_source(kafka)
+    window = source.poll(0.5)
+    assert window is not None
+    kafka.generation += 1
+    with pytest.raises(DeliveryFailed, match="another generation"):
+        source.commit(window)
+    assert kafka.committed == {}
+
+
+def test_the_lag_is_asked_for_while_nothing_is_fetched_but_not_in_a_rebalance(kafka: FakeKafka) -> None:
+    source = a_source(kafka)
+    kafka.calls.clear()
+    source.poll(0.5)
+    assert source.lag() == {P0: RECORDS - 5}
+    assert kafka.calls == []
     source.pause()
-    clock.advance(LAG_SECONDS)
-    assert list(source.lag().values()) == [117 - 17]
-    consumer.state = MemberState.REBALANCING
-    clock.advance(LAG_SECONDS)
-    assert list(source.lag().values()) == [20 - 17]
-    assert consumer.asked == 1
+    source.poll(0.0)
+    kafka.add(b"one more")
+    kafka.clock.advance(LAG_SECONDS)
+    assert source.lag() == {P0: RECORDS - 5 + 1}
+    assert kafka.calls == ["end_offsets"]
 
 
-def test_while_kafka_is_away_the_worker_says_that_it_holds(consumer: ScriptedConsumer, clock: ManualClock) -> None:
+def test_while_kafka_is_away_the_worker_says_that_it_holds(kafka: FakeKafka) -> None:
     events = RecordingEvents()
-    source = a_source(consumer, clock, events=events)
-    consumer.away = True
+    source = a_source(kafka, events=events)
+    kafka.away = True
     source.poll(AWAY_SECONDS / 2)
     assert events.named("state") == []
     source.poll(AWAY_SECONDS)
     assert events.named("state") == [("holding", "Kafka does not answer.")]
-    consumer.away = False
+    kafka.away = False
     source.poll(0.5)
     assert events.named("state")[1:] == [("running", "")]

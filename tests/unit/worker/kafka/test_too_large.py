@@ -5,28 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from kafka import errors as kafka_errors
 
 from protos.dead_letters import parse
 from tests.unit.worker.kafka.test_answers import given_record, labelled, window, writer
 from worker.errors import ConfigError
-from worker.kafka.answers import Outgoing
-from worker.kafka.delivery import _Delivery, _size_bytes
+from worker.kafka.delivery import _Delivery, size_bytes
+from worker.kafka.driver import Outgoing, TooLarge
+from worker.kafka.testing import FakeKafka
 from worker.records import DeadLetter, Headers, Reason, Record
-from worker.testing import RecordingEvents
 
 
 class Scripted(_Delivery):
     """Blames every record of a window in which one is too large, as the client does."""
 
     def __init__(self, **limits_bytes: int) -> None:
-        options = {"delivery_timeout_ms": 1_000}
-        super().__init__(options, writer(), events=RecordingEvents(), pause=lambda _seconds: False)  # type: ignore[arg-type]
+        super().__init__(FakeKafka(), writer())
         self._limits_bytes = limits_bytes
         self.delivered: list[Outgoing] = []
 
     def _refused_alone(self, out: Outgoing) -> bool:
-        return _size_bytes(out) > self._limits_bytes[out.topic]
+        return size_bytes(out) > self._limits_bytes[out.topic]
 
     def _attempt(self, window: object, outgoing: Sequence[Outgoing]) -> list[int]:
         if any(self._refused_alone(out) for out in outgoing):
@@ -87,7 +85,7 @@ def test_a_topic_that_takes_no_dead_letter_is_a_wrong_setting() -> None:
 
 def test_a_batch_that_is_refused_although_each_record_fits_is_an_error_that_passes() -> None:
     delivery = Scripted(dead=10_000)
-    with pytest.raises(kafka_errors.MessageSizeTooLargeError, match="none of its records"):
+    with pytest.raises(TooLarge, match="none of its records"):
         delivery._too_large(
             [writer().dead_letter(window(unreadable()), DeadLetter(unreadable(), Reason.EMPTY, ""))], [0]
         )

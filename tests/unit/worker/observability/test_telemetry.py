@@ -87,7 +87,7 @@ def test_names_follow_the_conventions() -> None:
 
 def test_the_metrics_page_is_generated() -> None:
     page = Path(__file__).parents[4] / "deploy" / "prometheus" / "METRICS.md"
-    assert page.read_text(encoding="utf-8") == metrics.metrics_page(), "run `python -m worker.observability.metrics`"
+    assert page.read_text(encoding="utf-8") == metrics.metrics_page(), "run `python -m tests.support.readme`"
     for metric in metrics.CATALOGUE:
         assert f"| `{metric.name}` | {metric.kind} |" in metrics.metrics_table()
 

@@ -33,7 +33,7 @@ from tests.support import extension
 from worker.records import DType
 from worker.text import compiled
 from worker.text.compiled import CompiledEncoder
-from worker.text.subwords import UNDERSCORE, Vocabulary, has_line_break
+from worker.text.vocabulary import UNDERSCORE, Vocabulary, has_line_break
 
 CI = bool(os.environ.get("CI"))
 PLAIN = (
@@ -69,7 +69,7 @@ SUBWORDS = st.lists(
     | st.text(st.characters(codec="utf-8"), min_size=1, max_size=4),
     max_size=14,
 ).map(lambda subwords: [subword for subword in subwords if not has_line_break(subword)])
-FORMATS = {DType.INT32: "i", DType.INT64: "q", DType.FLOAT: "f"}
+FORMATS = {DType.INT32: "i", DType.INT64: "q", DType.FLOAT32: "f"}
 
 built = pytest.mark.skipif(not compiled.available(), reason="the extension is not built: there was no C compiler")
 compiles = pytest.mark.skipif(extension.compiler() is None, reason="there is no C compiler")
@@ -280,9 +280,9 @@ def test_what_the_extension_is_given_is_checked() -> None:
 
 
 @built
-@pytest.mark.parametrize("dtype", [DType.STRING, DType.DOUBLE])
+@pytest.mark.parametrize("dtype", [DType.TEXT, DType.FLOAT64])
 def test_a_dtype_that_holds_no_ids_is_refused(dtype: DType) -> None:
-    with pytest.raises(ValueError, match="DT_INT32, DT_INT64 or DT_FLOAT"):
+    with pytest.raises(ValueError, match="ids are sent as int32, int64, float32"):
         encoder(dtype=dtype)
 
 

@@ -12,7 +12,8 @@ import pytest
 from protos.model_card import EncoderKind
 from worker.ports import BuiltEncoder, Rows
 from worker.records import DType, EncoderSpec, Tensor
-from worker.text import Vocabulary, build_encoder
+from worker.text import Vocabulary, build_encoder, compiled, factory
+from worker.text.compiled import CompiledEncoder
 
 SUBWORDS = ("the_", "the", "movie", "s_", ", ", "é", "good", " ", "not", "<br /")
 FRAGMENTS = ["the ", "movie", "movies ", "good", "_", ", ", "é", "中", "😀", "\ud800", "x" * 40, "<br />", "\n", " not"]
@@ -93,9 +94,18 @@ def test_the_vocabulary_is_the_one_that_was_told() -> None:
 
 
 def test_each_encoder_says_which_it_is() -> None:
-    assert [build_encoder(spec).encoder.name for spec in SPECS.values()] == [
-        "automaton",
-        "automaton",
-        "wordpiece",
-        "text",
-    ]
+    subwords = "compiled" if compiled.available() else "automaton"
+    assert [build_encoder(spec).encoder.name for spec in SPECS.values()] == [subwords, subwords, "wordpiece", "text"]
+
+
+def test_a_vocabulary_that_the_compiled_encoder_cannot_take_gets_the_automaton(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> CompiledEncoder:
+        raise ValueError("8,000,000 subwords are too many for this encoder")
+
+    monkeypatch.setattr(factory, "CompiledEncoder", refuse)
+    assert build_encoder(SPECS["subwords"]).encoder.name == "automaton"
+
+
+def test_without_the_extension_there_is_the_automaton(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "_AVAILABLE", False)
+    assert build_encoder(SPECS["subwords"]).encoder.name == "automaton"

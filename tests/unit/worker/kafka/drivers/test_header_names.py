@@ -9,8 +9,8 @@ import pytest
 from kafka.errors import CorruptRecordError
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
-from worker.kafka import header_names as kafka_records
-from worker.kafka.header_names import read_any_header_name
+from worker.kafka.drivers.kafka_python import header_names
+from worker.kafka.drivers.kafka_python.header_names import read_any_header_name
 
 
 class RawName(str):
@@ -26,7 +26,7 @@ class RawName(str):
 def installed() -> Iterator[None]:
     read_any_header_name()
     yield
-    DefaultRecordBatch._read_msg = kafka_records._strictly
+    DefaultRecordBatch._read_msg = header_names._strictly
 
 
 def written(*records: tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]) -> bytes:
@@ -54,7 +54,7 @@ def test_bad_bytes_of_a_name_are_replaced_and_everything_else_is_as_sent() -> No
     ]
 
 
-def test_without_it_the_client_cannot_read_past_such_a_record() -> None:
-    DefaultRecordBatch._read_msg = kafka_records._strictly
+def test_canary_without_it_the_client_cannot_read_past_such_a_record() -> None:
+    DefaultRecordBatch._read_msg = header_names._strictly
     with pytest.raises(CorruptRecordError):
         list(DefaultRecordBatch(written((b"a", b"1", [(RawName("odd"), b"1")]))))

@@ -7,8 +7,8 @@ from threading import Event, Thread
 
 import pytest
 
-from worker.kafka import timeouts as limits
-from worker.kafka.timeouts import CallTimedOut, call_with_timeout
+from worker.kafka.drivers import timeouts
+from worker.kafka.drivers.timeouts import CallTimedOut, call_with_timeout
 
 
 def test_what_the_call_returns_is_returned() -> None:
@@ -64,6 +64,6 @@ def test_a_call_that_fails_just_after_its_time_is_given_up_like_any_other(monkey
     def fail() -> None:
         raise OSError("no route")
 
-    monkeypatch.setattr(limits, "Thread", Late)
+    monkeypatch.setattr(timeouts, "Thread", Late)
     with pytest.raises(CallTimedOut):
         call_with_timeout(0.05, fail)

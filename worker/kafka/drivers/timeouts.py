@@ -6,18 +6,19 @@ from collections.abc import Callable
 from threading import Thread
 from typing import TypeVar
 
+from worker.kafka.driver import Unreachable
+
 T = TypeVar("T")
 
 
-class CallTimedOut(Exception):
+class CallTimedOut(Unreachable):
     """The call did not return in time; it goes on in a thread of its own, and its outcome is unknown."""
 
 
 def call_with_timeout(seconds: float, call: Callable[[], T]) -> T:
     """Runs `call` and returns what it returns, or raises what it raises; CallTimedOut after `seconds`.
 
-    kafka-python waits without a limit for commit, abort and send-offsets, whatever max_block_ms says. A thread for each
-    such call costs about 60 µs, a window of hundreds of records pays it twice."""
+    The thread for each call costs about 60 µs; a window of hundreds of records pays it twice."""
     returned: list[T] = []
     raised: list[BaseException] = []
 

@@ -1,0 +1,28 @@
+"""Kafka clients behind `worker.kafka.driver`, one module or package each, made by name.
+
+A client's library is imported when its driver is asked for, and not before: another one need not be installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from worker.kafka.driver import Driver
+from worker.ports import Clock
+from worker.settings import Settings
+
+DEFAULT = "kafka-python"
+
+
+def _kafka_python(settings: Settings, clock: Clock) -> Driver:
+    from worker.kafka.drivers.kafka_python import KafkaPython
+
+    return KafkaPython(settings, clock)
+
+
+MAKERS: dict[str, Callable[[Settings, Clock], Driver]] = {"kafka-python": _kafka_python}
+"""What makes each driver. Contract and fault suites run once for every name here."""
+
+
+def make_driver(name: str, settings: Settings, clock: Clock) -> Driver:
+    """The driver of that name, one of MAKERS. Connects to nothing yet."""
+    return MAKERS[name](settings, clock)
