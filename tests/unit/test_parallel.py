@@ -99,25 +99,28 @@ def test_a_random_order_loses_no_test_and_is_the_seeds(request: pytest.FixtureRe
 def test_whoever_asks_gets_the_one_server(owned: Owned, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     started: list[str] = []
 
-    def start(self: Owned, *arguments: str) -> list[str]:
-        started.append(str(arguments))
-        return [str(tmp_path), "1234"]
+    def start(self: Owned, folder: str) -> list[str]:
+        started.append(folder)
+        return [folder, "1234"]
 
     monkeypatch.setattr(Owned, "_start_broker", start)
     address = owned.listen()
     assert owned.listen() == address
-    found = {Borrowed(address).broker().bootstrap, Borrowed(address).broker().bootstrap, owned.broker().bootstrap}
+    asking = (Borrowed(address), Borrowed(address), owned)
+    found = {each.broker(tmp_path / str(n)).bootstrap for n, each in enumerate(asking)}
     assert found == {"127.0.0.1:1234"}
-    assert len(started) == 1
+    assert started == [str(tmp_path / "0")]
 
 
-def test_a_server_that_does_not_start_is_told_to_whoever_asked(owned: Owned, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: Owned, *arguments: str) -> list[str]:
+def test_a_server_that_does_not_start_is_told_to_whoever_asked(
+    owned: Owned, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(self: Owned, folder: str) -> list[str]:
         raise OSError("no room")
 
     monkeypatch.setattr(Owned, "_start_broker", fail)
     with pytest.raises(RuntimeError, match="broker: OSError: no room"):
-        Borrowed(owned.listen()).broker()
+        Borrowed(owned.listen()).broker(tmp_path)
 
 
 def test_what_stays_together_is_told_to_the_owner(owned: Owned) -> None:
