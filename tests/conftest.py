@@ -35,10 +35,17 @@ class MakeTopics(Protocol):
 
 
 @pytest.fixture(scope="session")
-def broker(pytestconfig: pytest.Config) -> Broker:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run's own folder, the same in each of its processes."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def broker(pytestconfig: pytest.Config, shared_folder: Path) -> Broker:
     """Apache Kafka itself; `broker.bootstrap` is its address. Shared by tests that run at the same time: one that stops it
     starts its own Broker, and each uses topics and groups of its own."""
-    return pytestconfig.stash[KEY].broker()
+    return pytestconfig.stash[KEY].broker(shared_folder / "kafka")
 
 
 @pytest.fixture
@@ -63,16 +70,13 @@ def create_topics(bootstrap: str, *names: str, partitions: int = 3) -> list[str]
 
 
 @pytest.fixture(scope="session")
-def model_base_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_base_path(shared_folder: Path) -> Path:
     """A base path with version 1 of a small real model. Shared as the broker is; made by the first that asks."""
     from tests.support.models import export_tiny
 
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # each process has a folder of its own in it
-    base_path = folder / "models" / "sentiment_classifier"
+    base_path = shared_folder / "models" / "sentiment_classifier"
     base_path.mkdir(parents=True, exist_ok=True)
-    with (folder / "models.lock").open("w") as lock:
+    with (shared_folder / "models.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (base_path / "1").exists():
             export_tiny(base_path, version=1)

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import pytest
@@ -23,9 +22,10 @@ from tests.support.model_server import ServerAddress, running_model_server
 
 
 class Servers(Protocol):
-    """How a test process gets at the shared servers. Both block until the server is ready."""
+    """How a test process gets at the shared servers. Both block until the server is ready. What the first who asks names is
+    what counts: the broker's folder, the model server's base path."""
 
-    def broker(self) -> Broker: ...
+    def broker(self, folder: Path) -> Broker: ...
 
     def model_server(self, base_path: Path) -> ServerAddress: ...
 
@@ -49,8 +49,8 @@ class Owned:
         self.units: Units = {}
         """As the processes that run tests tell it: this one collects none."""
 
-    def broker(self) -> Broker:
-        return _broker(self._get("broker"))
+    def broker(self, folder: Path) -> Broker:
+        return _broker(self._get("broker", str(folder)))
 
     def model_server(self, base_path: Path) -> ServerAddress:
         return ServerAddress(*self._get("model_server", str(base_path)))
@@ -101,8 +101,7 @@ class Owned:
             )
         return self._started[name]
 
-    def _start_broker(self) -> list[str]:
-        folder = self._running.enter_context(TemporaryDirectory(prefix="inferry-tests-kafka-"))
+    def _start_broker(self, folder: str) -> list[str]:
         broker = Broker(Path(folder))
         self._running.callback(broker.stop)
         broker.start()
@@ -119,8 +118,8 @@ class Borrowed:
     def __init__(self, address: str) -> None:
         self._address = address
 
-    def broker(self) -> Broker:
-        return _broker(self._ask("broker"))
+    def broker(self, folder: Path) -> Broker:
+        return _broker(self._ask("broker", str(folder)))
 
     def model_server(self, base_path: Path) -> ServerAddress:
         return ServerAddress(*self._ask("model_server", str(base_path)))
