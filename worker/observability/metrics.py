@@ -217,4 +217,3 @@ def metrics_page() -> str:
         "A histogram `x` is scraped as `x_bucket`, `x_sum` and `x_count`. The `process_*` metrics of the Prometheus\n"
         "client (CPU, resident memory, open files, start time) are served beside these.\n\n" + metrics_table()
     )
-
