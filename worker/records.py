@@ -98,6 +98,21 @@ class Tensor(msgspec.Struct, frozen=True, gc=False):
     strings: Sequence[bytes] = ()
 
 
+class Retry(NamedTuple):
+    """Something failed for now and is tried again."""
+
+    what: str
+    """start, predict, model, deliver or kafka."""
+    status: str
+    """What failed, in few words that are alike each time (a metric's label): a gRPC status name, a Kafka client's error."""
+    attempt: int
+    """Attempts that have failed in a row, this one included."""
+    delay_seconds: float
+    """How long it waits before the next one."""
+    detail: str
+    """A sentence for a person."""
+
+
 class Batch(msgspec.Struct, frozen=True, gc=False):
     """A micro-batch: some rows of a window, to be sent in one Predict request."""
 

@@ -28,7 +28,7 @@ from worker.pipeline.batching import halve
 from worker.pipeline.in_flight import Void, WindowInFlight
 from worker.pipeline.preparing import Encoded
 from worker.ports import Call, Clock, Events, Model, ServedModel
-from worker.records import Batch, Reason
+from worker.records import Batch, Reason, Retry
 from worker.state import Component, WorkerState
 
 
@@ -137,7 +137,7 @@ class Predictor:
                 attempt += 1
                 delay = self._backoff.after(attempt, self._jitter)
                 self._state.hold(Component.PREDICTION, why)
-                self._events.retrying("model", status, attempt, delay, why)
+                self._events.retrying(Retry("model", status, attempt, delay, why))
                 self._pause(delay, window)
         finally:
             self._state.release(Component.PREDICTION)
@@ -166,7 +166,7 @@ class Predictor:
         while True:
             tries += 1
             delay = self._backoff.after(tries, self._jitter)
-            self._events.retrying("predict", error.status, tries, delay, str(error))
+            self._events.retrying(Retry("predict", error.status, tries, delay, str(error)))
             self._pause(delay, window)
             try:
                 self._model.probe()
