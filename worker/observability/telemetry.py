@@ -220,7 +220,8 @@ class Telemetry:
         self._model_info.labels(served.name, str(served.version), served.digest).set(1)
         for label in served.labels:  # from the first scrape on, so that rate() sees the first result of each label
             self._results.of(label)
-        self._log.info("model in use", model=served.name, version=served.version, digest=served.digest)
+        encoder = served.encoder.name
+        self._log.info("model in use", model=served.name, version=served.version, digest=served.digest, encoder=encoder)
 
     def shadowed(self, rows: int, agreements: int, score_differences: Sequence[float]) -> None:
         """See ports.Events."""
