@@ -104,7 +104,7 @@ class Retry(NamedTuple):
     what: str
     """start, predict, model, deliver or kafka."""
     status: str
-    """What failed, in few words that are alike each time (a metric's label): a gRPC status name, a Kafka client's error."""
+    """What failed, as the server or client names it: a metric's label, never decided by."""
     attempt: int
     """Attempts that have failed in a row, this one included."""
     delay_seconds: float
