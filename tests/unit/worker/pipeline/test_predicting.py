@@ -267,6 +267,31 @@ def test_a_failure_counts_only_right_after_the_server_was_seen_alive() -> None:
     assert [len(texts) for texts in rig.model.requests] == [4] * (MAX_STRIKES + 1), "not bisected yet"
 
 
+@pytest.mark.parametrize("rows", [1, 2, 8])
+def test_a_server_that_fails_on_every_third_call_condemns_no_review(rows: int) -> None:
+    """In step with another worker's calls, each of which falls between a probe and what follows it."""
+    rig = Rig()
+    calls = 2  # the first prediction is a third call
+    spared = 60
+
+    def third(step: int) -> bool:
+        nonlocal calls
+        calls += step
+        return calls % 3 == 0
+
+    def fail(_texts: Sequence[str]) -> WorkerError | None:
+        nonlocal spared
+        spared -= 1
+        return ServingUnavailable("flaky") if third(1 if spared == 59 else 2) and spared > 0 else None
+
+    def probe() -> None:
+        if third(1):
+            raise ServingUnavailable("flaky")
+
+    rig.model.fail, rig.model.probe = fail, probe  # type: ignore[method-assign]
+    assert_scored_but_for(rig.predict(rows), rows, set(), Reason.CRASHES_MODEL)
+
+
 def test_a_version_that_is_gone_is_passed_on() -> None:
     rig = Rig()
     window = rig.window(4)
