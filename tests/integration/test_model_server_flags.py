@@ -151,12 +151,7 @@ def test_security_that_cannot_be_had_is_refused(tmp_path: Path, certificate: tup
     assert (alts.returncode, alts.stderr.count("\n")) == (Exit.USAGE, 1)
     for rest, words in (("", "needs server_key"), ("client_verify: true", "no custom_ca")):
         key = certificate if rest else ("", "")
-        half = run(
-            base,
-            "--port=0",
-            f"--grpc_socket_path={tmp_path / 's'}",
-            f"--ssl_config_file={ssl_config(tmp_path / 'ssl', *key, rest)}",
-        )
+        half = run(base, *place, f"--ssl_config_file={ssl_config(tmp_path / 'ssl', *key, rest)}")
         assert (half.returncode, half.stderr.count("\n"), words in half.stderr) == (Exit.CONFIG, 1, True), half.stderr
     wrong = run(base, *place, "--grpc_channel_arguments=a")
     assert (wrong.returncode, "'a' is not of the form key=value" in wrong.stderr) == (Exit.USAGE, True), wrong.stderr
