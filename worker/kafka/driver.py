@@ -205,10 +205,6 @@ class Producer(Protocol):
     Once a call has raised, or `send` has told of any failure, only `abort` and `discard` may follow: records and offsets
     that it still holds would come up in the next transaction."""
 
-    @property
-    def identity(self) -> tuple[int, int]:
-        """Producer id and epoch. Never blocks. For tests and logs."""
-
     def begin(self) -> None:
         """Begins a transaction. Never blocks."""
 
