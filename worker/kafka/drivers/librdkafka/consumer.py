@@ -32,7 +32,7 @@ METADATA_PREFIX = b"CGMDv2:"
 
 
 class LibrdkafkaConsumer:
-    """See driver.Consumer. It subscribes to its topic when it is made."""
+    """See driver.Consumer."""
 
     def __init__(
         self,
@@ -65,14 +65,14 @@ class LibrdkafkaConsumer:
         self._paused = False
         self._held: KafkaFailure | None = None
         """To be raised by the next poll: records that came before it were handed out first."""
+        self._subscribed = False
         self._closed = False
-        with translated():
-            client.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
     # --- polling -----------------------------------------------------------------------------------------------------
 
     def poll(self, timeout_seconds: float, max_records: int) -> Mapping[Partition, list[Record]]:
         """See driver.Consumer. The client rebalances on threads of its own."""
+        self._subscribe()
         deadline = self._clock.monotonic() + timeout_seconds
         while True:
             self._watch.look()
@@ -83,6 +83,15 @@ class LibrdkafkaConsumer:
                 if not found:
                     self._raise_held()
                 return found
+
+    def _subscribe(self) -> None:
+        """Not before the first poll: the client joins the group at once, polled or not."""
+        if not self._subscribed:
+            with translated():
+                self._client.subscribe(
+                    [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+                )
+            self._subscribed = True
 
     def _messages(self, seconds: float, count: int) -> list[Message]:
         """The first one, waited for, and all that the client has beside it: asked for many, it waits for all of them."""
