@@ -95,7 +95,9 @@ class Actor:
             writer,
             topic_id=self.source.topic_id,
             transactional_id=f"{topics.group}.{name}",
+            transaction_timeout_seconds=settings.transaction_timeout_seconds,
             events=events,
+            clock=clock,
             wait=wait,
         )
         if isinstance(self.delivery, broken.LiveMetadata):

@@ -143,7 +143,9 @@ class Kafka:
             writer,
             topic_id=source.topic_id,
             transactional_id=settings.producer_id,
+            transaction_timeout_seconds=settings.transaction_timeout_seconds,
             events=self._events,
+            clock=self._clock,
             wait=self._wait,
         )
         self._delivery = delivery
