@@ -29,21 +29,13 @@ class Librdkafka:
         self._settings = settings
         self._clock = clock
         self._batch_size = BatchSize()
-        self._connect_seconds = min(settings.kafka_request_timeout_seconds, settings.startup_seconds)
 
     def open_consumer(self) -> LibrdkafkaConsumer:
         """See driver.Driver."""
         settings, heard = self._settings, Heard()
         with translated():
             client = Consumer(consumer_options(settings) | {"error_cb": heard})
-        connect(
-            client,
-            heard,
-            settings.input_topic,
-            seconds=self._connect_seconds,
-            clock=self._clock,
-            listen=lambda: client.poll(0),
-        )
+        self._connect(client, heard, settings.input_topic)
         admin = self._admin()
         return LibrdkafkaConsumer(
             client,
@@ -64,15 +56,10 @@ class Librdkafka:
             options |= transactional_options(settings, transactional_id)
         with translated():
             client = Producer(options | {"error_cb": heard})
-        connect(
-            client,
-            heard,
-            settings.output_topic,
-            seconds=self._connect_seconds,
-            clock=self._clock,
-            listen=lambda: client.poll(0),
-        )
+        self._connect(client, heard, settings.output_topic)
         if transactional_id:
+            # Once more: only then is the connection there that the next call would look for every 500 ms.
+            self._connect(client, heard, settings.output_topic)
             with translated():
                 client.init_transactions(settings.kafka_delivery_timeout_seconds)
         return LibrdkafkaProducer(
@@ -91,6 +78,10 @@ class Librdkafka:
     def set_group_offsets(self, offsets: Mapping[Partition, int], metadata: str) -> None:
         """See driver.Driver."""
         self._admin().set_group_offsets(self._settings.group, offsets, metadata)
+
+    def _connect(self, client: Consumer | Producer, heard: Heard, topic: str) -> None:
+        limit = min(self._settings.kafka_request_timeout_seconds, self._settings.startup_seconds)
+        connect(client, heard, topic, seconds=limit, clock=self._clock)
 
     def _admin(self) -> Admin:
         return Admin(self._settings, self._clock)
