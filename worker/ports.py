@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from worker.records import DeadLetter, Labelled, Partition, Tensor, Window
+from worker.records import DeadLetter, Labelled, Partition, Retry, Tensor, Window
 
 
 class Clock(Protocol):
@@ -189,8 +189,8 @@ class Events(Protocol):
     def predicted(self, seconds: float, status: str) -> None:
         """One Predict call ended: OK, BAD_REPLY, or the adapter's name for what went wrong."""
 
-    def retrying(self, what: str, status: str, attempt: int, delay_seconds: float, detail: str) -> None:
-        """Something failed for now and is tried again after `delay_seconds`. `what`: predict, model, deliver, kafka."""
+    def retrying(self, retry: Retry) -> None:
+        """Something failed for now and is tried again."""
 
     def delivered(
         self,

@@ -101,6 +101,21 @@ class Tensor(msgspec.Struct, frozen=True, gc=False):
     strings: Sequence[bytes] = ()
 
 
+class Retry(NamedTuple):
+    """Something failed for now and is tried again."""
+
+    what: str
+    """start, predict, model, deliver or kafka."""
+    status: str
+    """What failed, as the server or client names it: a metric's label, never decided by."""
+    attempt: int
+    """Attempts that have failed in a row, this one included."""
+    delay_seconds: float
+    """How long it waits before the next one."""
+    detail: str
+    """A sentence for a person."""
+
+
 class Batch(msgspec.Struct, frozen=True, gc=False):
     """A micro-batch: some rows of a window, to be sent in one Predict request."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from worker.ports import ServedModel
-from worker.records import Partition
+from worker.records import Partition, Retry
 
 
 class SilentEvents:
@@ -26,7 +26,7 @@ class SilentEvents:
     def predicted(self, seconds: float, status: str) -> None:
         """See ports.Events."""
 
-    def retrying(self, what: str, status: str, attempt: int, delay_seconds: float, detail: str) -> None:
+    def retrying(self, retry: Retry) -> None:
         """See ports.Events."""
 
     def delivered(

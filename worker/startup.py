@@ -7,6 +7,7 @@ from threading import Event
 from typing import TypeVar
 
 from worker.ports import Clock, Events
+from worker.records import Retry
 
 RETRY_SECONDS = 0.5
 """Wait between attempts to reach what is not there yet."""
@@ -40,5 +41,5 @@ class Startup:
                 attempt += 1
                 if self.over() or self._stopping.is_set():
                     raise
-                self._events.retrying("start", type(error).__name__, attempt, RETRY_SECONDS, str(error))
+                self._events.retrying(Retry("start", type(error).__name__, attempt, RETRY_SECONDS, str(error)))
                 self._clock.wait(self._stopping, RETRY_SECONDS)

@@ -295,8 +295,16 @@ KAFKA.extend(
 # --- the model server ------------------------------------------------------------------------------------------------
 
 
+NO_USABLE_SCORE = (Mood.NAN, Mood.OUT_OF_RANGE)
+"""Moods in which the model answers, with no score that can be used for any review."""
+
+
 def _mood(mood: Mood, longest_seconds: float) -> Strike:
     def strike(world: World, random: Random) -> bool:
+        if mood in NO_USABLE_SCORE:
+            # A worker that starts just now tries the model out, and ends: so does one whose model is never any better.
+            for slot in (*world.slots, *world.spares):
+                slot.allowed.add(ExitCode.MODEL_MISMATCH)
         world.server.mood = mood
         time.sleep(random.uniform(longest_seconds / 3, longest_seconds))
         world.server.mood = Mood.WELL

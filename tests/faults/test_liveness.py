@@ -50,7 +50,7 @@ def test_a_standstill_is_reported_with_what_the_worker_thinks(world: World, revi
         assert len(told) == len(world.slots)
         for opinion in told:
             assert "in turn" in opinion["client"]
-            assert "_windows" in opinion["Pipeline"]
+            assert "_waiting" in opinion["WindowsInFlight"]
             assert any("time.sleep" in line for stack in opinion["threads"].values() for line in stack)
         wait_until_answered(world, 90)
     finally:

@@ -136,11 +136,23 @@ def test_a_rebalance_reads_all_offsets_at_once(
     member.source.close()
 
 
-def test_the_answer_to_an_earlier_read_of_the_offsets_is_not_taken(member: Member) -> None:
+def with_stale_answer(member: Member) -> tuple[TopicPartition, int]:
+    """A partition and its committed offset, with an earlier answer to the same question at hand in the client."""
     window = member.next_window()
     member.source.commit(window)
     [(partition, end)] = ((TopicPartition(*p), end) for p, end in window.next_offsets.items())
     stale: Any = Future()
     stale.success({partition: OffsetAndMetadata(0, "", -1)})
     member.client._coordinator._offset_fetch_futures[frozenset([partition])] = stale
+    return partition, end
+
+
+def test_the_answer_to_an_earlier_read_of_the_offsets_is_not_taken(member: Member) -> None:
+    partition, end = with_stale_answer(member)
     assert member.consumer.committed([Partition(*partition)])[Partition(*partition)].offset == end
+
+
+def test_canary_the_client_still_takes_the_answer_to_an_earlier_read(member: Member) -> None:
+    """Where this fails, the driver need not clear `_offset_fetch_futures` any more."""
+    partition, end = with_stale_answer(member)
+    assert member.client._coordinator.fetch_committed_offsets([partition], timeout_ms=10_000)[partition].offset < end

@@ -146,16 +146,17 @@ def test_no_metrics_are_served_where_nothing_asks_for_them(tmp_path: Path) -> No
 def test_security_that_cannot_be_had_is_refused(tmp_path: Path, certificate: tuple[str, str]) -> None:
     save_scorer(tmp_path / "scorer", 1)
     base = f"--model_base_path={tmp_path / 'scorer'}"
-    alts = run(base, "--use_alts_credentials")
+    place = ("--port=0", f"--grpc_socket_path={tmp_path / 's'}")
+    alts = run(base, *place, "--use_alts_credentials")
     assert (alts.returncode, alts.stderr.count("\n")) == (Exit.USAGE, 1)
     for rest, words in (("", "needs server_key"), ("client_verify: true", "no custom_ca")):
         key = certificate if rest else ("", "")
-        half = run(base, f"--ssl_config_file={ssl_config(tmp_path / 'ssl', *key, rest)}")
+        half = run(base, *place, f"--ssl_config_file={ssl_config(tmp_path / 'ssl', *key, rest)}")
         assert (half.returncode, half.stderr.count("\n"), words in half.stderr) == (Exit.CONFIG, 1, True), half.stderr
-    wrong = run(base, "--port=0", f"--grpc_socket_path={tmp_path / 's'}", "--grpc_channel_arguments=a")
+    wrong = run(base, *place, "--grpc_channel_arguments=a")
     assert (wrong.returncode, "'a' is not of the form key=value" in wrong.stderr) == (Exit.USAGE, True), wrong.stderr
     tls = ssl_config(tmp_path / "ssl", "no key", "no certificate")
-    unfit = run(base, "--port=0", f"--grpc_socket_path={tmp_path / 's'}", f"--ssl_config_file={tls}")
+    unfit = run(base, *place, f"--ssl_config_file={tls}")
     assert (unfit.returncode, "is no key with its certificate" in unfit.stderr) == (Exit.UNAVAILABLE, True), (
         unfit.stderr
     )

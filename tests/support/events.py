@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.ports import Events
-from worker.records import Partition, Reason
+from worker.records import Partition, Reason, Retry
 from worker.testing import served
 
 
@@ -19,7 +19,7 @@ def everything_happens(events: Events) -> None:
     events.requests(1, 16)
     events.predicted(0.01, "OK")
     events.predicted(0.01, "UNAVAILABLE")
-    events.retrying("predict", "UNAVAILABLE", 1, 0.1, "the server is away")
+    events.retrying(Retry("predict", "UNAVAILABLE", 1, 0.1, "the server is away"))
     events.in_flight(1)
     events.delivered(0.02, {"positive": 2, "negative": 1}, {Reason.MALFORMED.value: 1}, [0.03, 0.04, 0.05, 0.06])
     events.dropped(1, "a rebalance")

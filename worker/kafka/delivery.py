@@ -26,7 +26,7 @@ from worker.kafka.driver import (
 )
 from worker.kafka.failures import at_start, replaced
 from worker.ports import Clock, Events
-from worker.records import DeadLetter, Labelled, Reason, Record, Window
+from worker.records import DeadLetter, Labelled, Reason, Record, Retry, Window
 
 FENCED_LIMIT = 3
 """Fenced deliveries within two transaction timeouts after which another live process is certain to use our transactional id.
@@ -209,7 +209,7 @@ class ExactlyOnce(_Delivery):
             except KafkaFailure as failure:
                 attempt += 1
                 delay = SETTLE_BACKOFF.after(attempt, self._jitter)
-                self._events.retrying("deliver", failure.status, attempt, delay, str(failure))
+                self._events.retrying(Retry("deliver", failure.status, attempt, delay, str(failure)))
                 if self._wait(delay):
                     return
 

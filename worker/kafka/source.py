@@ -30,7 +30,7 @@ from worker.kafka.failures import replaced
 from worker.kafka.lag import KafkaLag
 from worker.kafka.positions import Positions
 from worker.ports import Clock, Events
-from worker.records import Membership, Partition, Record, Window
+from worker.records import Membership, Partition, Record, Retry, Window
 from worker.state import Component, WorkerState
 
 AWAY_SECONDS = 5.0
@@ -192,7 +192,7 @@ class KafkaSource:
     def _wait_out(self, failure: KafkaFailure) -> None:
         if isinstance(failure, Refused):
             raise KafkaUnavailable(f"reading from Kafka: {failure}") from failure
-        self._events.retrying("kafka", failure.status, 1, RETRY_SECONDS, str(failure))
+        self._events.retrying(Retry("kafka", failure.status, 1, RETRY_SECONDS, str(failure)))
         self._wait(RETRY_SECONDS)
 
     def _watch_brokers(self, *, answered: bool) -> None:

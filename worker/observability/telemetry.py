@@ -20,7 +20,7 @@ from worker.observability.logs import REPEAT_SECONDS, RateLimit
 from worker.observability.metrics import Metric
 from worker.observability.progress import Progress
 from worker.ports import Clock, ServedModel
-from worker.records import Partition, Reason
+from worker.records import Partition, Reason, Retry
 
 
 class Telemetry:
@@ -139,20 +139,13 @@ class Telemetry:
         """See ports.Events."""
         self._predict_seconds.of(status).observe(seconds)
 
-    def retrying(self, what: str, status: str, attempt: int, delay_seconds: float, detail: str) -> None:
+    def retrying(self, retry: Retry) -> None:
         """See ports.Events."""
-        self._retries.of(what, status).inc()
-        left_out = self._limit.admit(("retrying", what, status))
+        self._retries.of(retry.what, retry.status).inc()
+        left_out = self._limit.admit(("retrying", retry.what, retry.status))
         if left_out is not None:
-            self._log.warning(
-                "trying again",
-                what=what,
-                status=status,
-                attempt=attempt,
-                delay_seconds=round(delay_seconds, 3),
-                detail=detail,
-                left_out=left_out,
-            )
+            told = retry._replace(delay_seconds=round(retry.delay_seconds, 3))
+            self._log.warning("trying again", **told._asdict(), left_out=left_out)
 
     def delivered(
         self,

@@ -11,7 +11,9 @@ Three things can be wrong with a prediction, and each has one remedy:
   enough strikes bisect the batch as well.
 
 A bad reply proves less than a crash: a server that answers nonsense to every review may still answer a probe. So a review
-pays for bad replies only once another one of its batch was answered well meanwhile; until then the worker holds.
+pays for bad replies only once another one of its batch was answered well meanwhile; until then the worker holds. And a
+server that fails now and then, whatever it is asked, fails on some review several times in a row: none pays for that
+unless the server answers many probes in a row just then.
 """
 
 from __future__ import annotations
@@ -28,8 +30,12 @@ from worker.pipeline.batching import halve
 from worker.pipeline.in_flight import Void, WindowInFlight
 from worker.pipeline.preparing import Encoded
 from worker.ports import Call, Clock, Events, Model, ServedModel
-from worker.records import Batch, Reason
+from worker.records import Batch, Reason, Retry
 from worker.state import Component, WorkerState
+
+STEADY_PROBES = 2
+"""Probes in a row, for each strike that a review may have, that show a server which does not fail now and then: none that
+fails on every third call passes."""
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -137,7 +143,7 @@ class Predictor:
                 attempt += 1
                 delay = self._backoff.after(attempt, self._jitter)
                 self._state.hold(Component.PREDICTION, why)
-                self._events.retrying("model", status, attempt, delay, why)
+                self._events.retrying(Retry("model", status, attempt, delay, why))
                 self._pause(delay, window)
         finally:
             self._state.release(Component.PREDICTION)
@@ -166,7 +172,7 @@ class Predictor:
         while True:
             tries += 1
             delay = self._backoff.after(tries, self._jitter)
-            self._events.retrying("predict", error.status, tries, delay, str(error))
+            self._events.retrying(Retry("predict", error.status, tries, delay, str(error)))
             self._pause(delay, window)
             try:
                 self._model.probe()
@@ -189,14 +195,25 @@ class Predictor:
         """The batch once more, or its halves once it has too many strikes."""
         if attempt.strikes < self._max_strikes:
             waiting.appendleft(attempt)
-        elif len(attempt.batch.rows) > 1 or _at_fault(attempt):
+        elif len(attempt.batch.rows) > 1 or (_at_fault(attempt) and self._steady()):
             attempt.origin.failures = 0
             self._split(attempt, encoded, waiting, rejections, _verdict(attempt, error))
         else:
-            # Its neighbours go first: one that is answered well is the witness that is still missing. What was held
-            # against this review until then was a server without a good word for anybody, so its count begins again.
+            # Its neighbours go first: one that is answered well is the witness that may be missing. What was held against
+            # this review until then was a server without a good word for anybody, or one that fails now and then, so its
+            # count begins again.
             attempt.strikes, attempt.proven = 0, False
             waiting.append(attempt)
+
+    def _steady(self) -> bool:
+        """Whether the server answers many probes in a row: one that fails now and then, whatever it is asked, has failed on
+        this review by chance. Raises ModelGone."""
+        try:
+            for _ in range(STEADY_PROBES * self._max_strikes):
+                self._model.probe()
+        except ServingUnavailable:
+            return False
+        return True
 
     def _split(
         self,

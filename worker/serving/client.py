@@ -18,7 +18,7 @@ import grpc
 from protos.serving.tensor_pb2 import TensorProto
 from worker.errors import Cause, ConfigError, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
 from worker.ports import BuiltEncoder, Clock, Events, ServedModel
-from worker.records import Tensor
+from worker.records import Retry, Tensor
 from worker.serving.calls import Calls, Prediction, Rpc
 from worker.serving.errors import error_for, given_up, meaning_of, unavailable
 from worker.serving.options import Options, read_file
@@ -212,7 +212,7 @@ class GrpcModel:
             self.refresh()
         except Exception as error:  # noqa: BLE001  whatever it was, without this thread no new version would be seen
             status = error.status if isinstance(error, ServingUnavailable) else ModelMismatch.status
-            self._events.retrying("model", status, 1, self._options.poll_seconds, str(error))
+            self._events.retrying(Retry("model", status, 1, self._options.poll_seconds, str(error)))
 
     def _wanted(self, states: Mapping[int, str]) -> int:
         if is_label(self._options.version):
@@ -224,7 +224,7 @@ class GrpcModel:
         served = self._current
         if served is None or states.get(served.version) != AVAILABLE:
             raise error
-        self._events.retrying("model", error.status, 1, self._options.poll_seconds, str(error))
+        self._events.retrying(Retry("model", error.status, 1, self._options.poll_seconds, str(error)))
         return served
 
     def _note(self, error: ServingUnavailable | ModelMismatch) -> None:

@@ -20,7 +20,7 @@ from worker.observability import logs, metrics
 from worker.observability.instruments import MAX_SERIES, BulkHistogram
 from worker.observability.telemetry import Telemetry
 from worker.ports import Events
-from worker.records import Partition, Reason
+from worker.records import Partition, Reason, Retry
 from worker.testing import ManualClock, served
 
 A, B, C = (Partition("reviews", number) for number in range(3))
@@ -324,7 +324,7 @@ def test_readiness_says_why_not(worker: Worker) -> None:
 
 def test_an_outage_logs_a_line_now_and_then_and_counts_everything(worker: Worker, log: io.StringIO) -> None:
     for attempt in range(1_000):
-        worker.events.retrying("predict", "UNAVAILABLE", attempt, 0.1, "the server is away")
+        worker.events.retrying(Retry("predict", "UNAVAILABLE", attempt, 0.1, "the server is away"))
         worker.events.state("holding", "the server is away")
         worker.clock.advance(0.1)
     said = [line for line in lines(log) if line["event"] == "trying again"]

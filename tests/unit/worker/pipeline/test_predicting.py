@@ -123,7 +123,7 @@ def test_an_outage_is_told_and_so_is_its_end() -> None:
     rig.model.fail = lambda _texts: broken.pop() if broken else None
     rig.predict(4)
     assert rig.events.named("state") == [("holding", "no route to 10.0.0.7"), ("running", "")]
-    assert [told[:3] for told in rig.events.named("retrying")] == [("predict", "AWAY", n) for n in (1, 2, 3)]
+    assert [told[:3] for (told,) in rig.events.named("retrying")] == [("predict", "AWAY", n) for n in (1, 2, 3)]
 
 
 def test_a_server_that_is_full_never_condemns_a_review() -> None:
@@ -223,7 +223,7 @@ def test_a_batch_that_fails_while_probes_pass_is_sent_less_and_less_often() -> N
     for attempt, wait in enumerate(rig.clock.waits):
         longest = min(MAX_DELAY_SECONDS, 0.1 * 2**attempt)
         assert longest / 2 <= wait <= longest
-    assert [told[2] for told in rig.events.named("retrying")] == list(range(1, 21))
+    assert [told.attempt for (told,) in rig.events.named("retrying")] == list(range(1, 21))
 
 
 def test_each_batch_backs_off_for_itself() -> None:
@@ -265,6 +265,31 @@ def test_a_failure_counts_only_right_after_the_server_was_seen_alive() -> None:
     rig.model.fail = lambda _texts: broken.pop() if broken else None
     rig.predict(4, max_rows=4)
     assert [len(texts) for texts in rig.model.requests] == [4] * (MAX_STRIKES + 1), "not bisected yet"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 8])
+def test_a_server_that_fails_on_every_third_call_condemns_no_review(rows: int) -> None:
+    """In step with another worker's calls, each of which falls between a probe and what follows it."""
+    rig = Rig()
+    calls = 2  # the first prediction is a third call
+    spared = 60
+
+    def third(step: int) -> bool:
+        nonlocal calls
+        calls += step
+        return calls % 3 == 0
+
+    def fail(_texts: Sequence[str]) -> WorkerError | None:
+        nonlocal spared
+        spared -= 1
+        return ServingUnavailable("flaky") if third(1 if spared == 59 else 2) and spared > 0 else None
+
+    def probe() -> None:
+        if third(1):
+            raise ServingUnavailable("flaky")
+
+    rig.model.fail, rig.model.probe = fail, probe  # type: ignore[method-assign]
+    assert_scored_but_for(rig.predict(rows), rows, set(), Reason.CRASHES_MODEL)
 
 
 def test_a_version_that_is_gone_is_passed_on() -> None:
@@ -326,7 +351,7 @@ def test_a_version_is_waited_for_until_one_fits() -> None:
     states = [told[0] for told in rig.events.named("state")]
     assert states == ["holding", "holding", "running"]
     assert len(rig.clock.waits) == 2
-    assert [told[:3] for told in rig.events.named("retrying")] == [
+    assert [told[:3] for (told,) in rig.events.named("retrying")] == [
         ("model", "NONE_YET", 1),
         ("model", "MODEL_MISMATCH", 2),
     ]

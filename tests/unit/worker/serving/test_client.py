@@ -524,7 +524,7 @@ def test_the_watch_outlives_an_outage_and_notices_another_model_under_the_same_n
     model = connect(poll_seconds=0.02)
     before = model.refresh()
     server.stop()
-    events.wait_for("retrying", lambda found: found[:2] == ("model", "UNAVAILABLE"))
+    events.wait_for("retrying", lambda found: found[0][:2] == ("model", "UNAVAILABLE"))
     assert model.current() is before
 
     back = FakeServing(server.port)
@@ -571,7 +571,7 @@ def test_a_new_version_that_does_not_fit_leaves_the_old_one_in_use_while_it_is_s
     server.versions[2] = Version(card={"digest": "sha256:00"})
 
     assert model.refresh() is before
-    assert events.named("retrying")[-1][:2] == ("model", "MODEL_MISMATCH")
+    assert events.named("retrying")[-1][0][:2] == ("model", "MODEL_MISMATCH")
     del server.versions[1]
     with pytest.raises(ModelMismatch, match="sha256:00"):
         model.refresh()
@@ -721,8 +721,8 @@ def test_a_version_that_appears_later_and_has_no_usable_score_is_not_used(
     server.bend = reply_with(float_val=[3.0])
 
     assert model.refresh() is before
-    assert events.named("retrying")[-1][:2] == ("model", "MODEL_MISMATCH")
-    assert "--logits" in events.named("retrying")[-1][-1]
+    assert events.named("retrying")[-1][0][:2] == ("model", "MODEL_MISMATCH")
+    assert "--logits" in events.named("retrying")[-1][0].detail
     server.bend = lambda _: None
     assert model.refresh().version == 2
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.parallel import Scheduler, shuffled, unit
-from tests.shared_servers import KEY, Borrowed, Owned
+from tests.support.parallel import Scheduler, shuffled, unit
+from tests.support.shared_servers import KEY, Borrowed, Owned
 
 UNITS = {"world": 90.0, "training": 60.0, "short": 0.0, "shorter": 0.0}
 TESTS = {f"{name}::{n}": (name, seconds / 2) for name, seconds in UNITS.items() for n in range(2)}
