@@ -129,6 +129,7 @@ class Stack:
         """Starts it and returns the wait for its model."""
         grpc = self._chooser.choose(self._ports.grpc_port, GRPC_PORT, "the model server's gRPC API")
         rest = self._chooser.choose(self._ports.rest_port, REST_PORT, "the model server's REST API")
+        self.folder.mkdir(parents=True, exist_ok=True)
         monitoring = self.folder / "monitoring.config"
         monitoring.write_text(f'prometheus_config {{ enable: true, path: "{MODEL_METRICS}" }}\n')
         process = self._program(
