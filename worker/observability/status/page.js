@@ -1,6 +1,6 @@
 "use strict";
 // Asks /status.json again and again and shows it. Whatever comes from the worker is set as text, never as markup.
-const POLL_MS = 2000, TIMEOUT_MS = 5000, SPAN_SECONDS = 900, HEIGHT = 100;
+const POLL_MS = 2000, TIMEOUT_MS = 5000, SPAN_SECONDS = 900, STEP_SECONDS = 5, HEIGHT = 100;
 const SVG = "http://www.w3.org/2000/svg";
 const byId = (id) => document.getElementById(id);
 let answeredAt = null;
@@ -21,14 +21,20 @@ function duration(seconds) {
   if (seconds === 0) return "0 s";
   if (seconds < 0.01) return `${hundredths.format(seconds * 1000)} ms`;
   if (seconds < 1) return `${whole.format(seconds * 1000)} ms`;
-  if (seconds < 90) return `${(seconds < 10 ? hundredths : whole).format(seconds)} s`;
-  if (seconds < 5400) return `${whole.format(seconds / 60)} min`;
+  if (seconds < 120) return `${(seconds < 10 ? hundredths : whole).format(seconds)} s`;
+  if (seconds < 5400) return `${(seconds < 1200 ? tenths : whole).format(seconds / 60)} min`;
   if (seconds < 172800) return `${tenths.format(seconds / 3600)} h`;
   return `${whole.format(seconds / 86400)} days`;
 }
 
 const sum = (counts) => Object.values(counts).reduce((total, count) => total + count, 0);
-const share = (part, all) => (all ? `${tenths.format((100 * part) / all)} %` : "–");
+const spanOf = (status) => (status.window_seconds >= 59 ? "last minute" : `last ${duration(Math.round(status.window_seconds))}`);
+
+function share(part, all) {
+  if (!all) return "–";
+  const percent = (100 * part) / all;
+  return percent > 0 && percent < 0.01 ? "< 0.01 %" : `${(percent < 1 ? hundredths : tenths).format(percent)} %`;
+}
 
 // --- the page's parts ------------------------------------------------------------------------------------------
 
@@ -83,7 +89,7 @@ const timed = (value) => ({ value, text: duration(value) });
 
 const GRAPHS = [
   { title: "Reviews per second", format: number, lines: { "per second": (h) => h.reviews_per_second } },
-  { title: "End to end", format: duration,
+  { title: "End to end", format: duration, logarithmic: true,
     lines: { p50: (h) => h.p50_seconds, p95: (h) => h.p95_seconds, p99: (h) => h.p99_seconds } },
   { title: "Lag", format: number, lines: { records: (h) => h.lag_records } },
   { title: "Dead letters and retries per second", format: number,
@@ -110,8 +116,8 @@ function buildGraph(graph) {
   const legend = element(caption, "span", "legend");
   const plot = element(box, "div", "plot");
   const svg = shape(plot, "svg", { role: "img", viewBox: `0 0 ${SPAN_SECONDS} ${HEIGHT}`, preserveAspectRatio: "none" });
-  shape(svg, "path", { class: "grid", d: `M0 4H900M0 52H900M0 99.5H900M300 0V${HEIGHT}M600 0V${HEIGHT}` });
-  graph.marks = [element(plot, "span"), element(plot, "span")];
+  graph.grid = shape(svg, "path", { class: "grid" });
+  graph.plot = plot;
   const axis = element(box, "div", "axis");
   axis.ariaHidden = "true";
   for (const text of ["15 min ago", "10", "5", "now"]) element(axis, "span", "", text);
@@ -130,12 +136,41 @@ function niceTop(highest) {
   return [1, 2, 4, 6, 8, 10].find((step) => step * power >= highest * 0.999) * power;
 }
 
-function pathOf(values, ages, top) {
+// Where a value stands, from 0 at the bottom to 1 at the top, and which values are marked.
+function scaleOf(graph, values) {
+  const highest = Math.max(0, ...values);
+  if (!graph.logarithmic || !(highest > 0)) {
+    const top = niceTop(highest);
+    return { place: (value) => value / top, marks: [0, top / 2, top] };
+  }
+  const low = Math.floor(Math.log10(Math.min(...values.filter((value) => value > 0))));
+  const high = Math.max(low + 1, Math.ceil(Math.log10(highest)));
+  const every = Math.ceil((high - low) / 4);
+  const marks = [];
+  for (let power = low; power <= high; power += every) marks.push(10 ** power);
+  return { place: (value) => (Math.log10(Math.max(value, 10 ** low)) - low) / (high - low), marks };
+}
+
+const heightOf = (place) => (HEIGHT - 1 - place * (HEIGHT - 2)).toFixed(2);
+
+function drawGrid(graph, scale) {
+  const heights = scale.marks.map((mark) => heightOf(scale.place(mark)));
+  graph.grid.setAttribute("d", heights.map((height) => `M0 ${height}H900`).join("") + `M300 0V${HEIGHT}M600 0V${HEIGHT}`);
+  const labels = [...graph.plot.querySelectorAll("span")];
+  while (labels.length > heights.length) labels.pop().remove();
+  while (labels.length < heights.length) labels.push(element(graph.plot, "span"));
+  labels.forEach((label, index) => {
+    say(label, graph.format(scale.marks[index]));
+    label.style.top = `${heights[index]}%`;
+  });
+}
+
+function pathOf(values, ages, scale) {
   // A gap where nothing was measured; a lone point is a dot.
   let path = "", pen = false;
   values.forEach((value, index) => {
     if (value === null || ages[index] > SPAN_SECONDS) { pen = false; return; }
-    const place = `${(SPAN_SECONDS - ages[index]).toFixed(1)} ${(HEIGHT - 0.5 - (value / top) * 95.5).toFixed(2)}`;
+    const place = `${(SPAN_SECONDS - ages[index]).toFixed(1)} ${heightOf(scale.place(value))}`;
     path += pen ? `L${place}` : `M${place}l.01 0`;
     pen = true;
   });
@@ -144,11 +179,10 @@ function pathOf(values, ages, top) {
 
 function drawGraph(graph, history) {
   const columns = graph.drawn.map((line) => line.column(history));
-  const top = niceTop(Math.max(0, ...columns.flat()));
-  say(graph.marks[0], graph.format(top));
-  say(graph.marks[1], graph.format(top / 2));
+  const scale = scaleOf(graph, columns.flat().filter((value) => value !== null));
+  drawGrid(graph, scale);
   const told = graph.drawn.map((line, index) => {
-    line.path.setAttribute("d", pathOf(columns[index], history.ages_seconds, top));
+    line.path.setAttribute("d", pathOf(columns[index], history.ages_seconds, scale));
     const known = columns[index].filter((value) => value !== null);
     const latest = columns[index].at(-1) ?? null;
     const now = latest === null ? "–" : graph.format(latest);
@@ -163,14 +197,18 @@ function drawGraph(graph, history) {
 function drawStrip(history) {
   const svg = document.querySelector("#strip svg");
   const steps = new Map();
-  const bars = history.states.map((state, index) => {
+  const bars = [];
+  history.states.forEach((state, index) => {
     steps.set(state, (steps.get(state) ?? 0) + 1);
     const right = SPAN_SECONDS - history.ages_seconds[index];
-    const left = index ? SPAN_SECONDS - history.ages_seconds[index - 1] : right - 5;
-    return { class: state, x: left.toFixed(1), width: (right - left + 0.5).toFixed(1), y: 0, height: 10 };
+    const bar = bars.at(-1);
+    if (bar?.state === state) bar.right = right;
+    else bars.push({ state, left: Math.max(0, bar?.right ?? right - STEP_SECONDS), right });
   });
   svg.replaceChildren();
-  bars.forEach((bar) => shape(svg, "rect", bar));
+  for (const { state, left, right } of bars) {
+    shape(svg, "rect", { class: state, x: left.toFixed(1), width: (right - left).toFixed(1), y: 0, height: 10 });
+  }
   const parts = [...steps].map(([state, count]) => `${state} ${share(count, history.states.length)}`);
   const told = parts.length ? parts.join(", ") : "nothing yet";
   say(byId("strip-note"), told);
@@ -192,7 +230,10 @@ function showHead(status) {
   const title = `Inferry worker · ${settings.group ?? ""}`;
   say(byId("title"), title);
   if (stalled) showState("Stuck", stalled, "bad");
-  else if (unready) showState(state[0].toUpperCase() + state.slice(1), unready, MOODS[state] === "good" ? "bad" : MOODS[state]);
+  else if (unready) {
+    const why = unready.replace(/^The worker is [a-z]+:? ?/, "");  // /readyz says the state, too
+    showState(state[0].toUpperCase() + state.slice(1), why, state === "running" ? "bad" : MOODS[state]);
+  }
   else showState("Running", "Reviews are answered.", "good");
   document.title = `${byId("state-name").textContent} · ${title}`;
   const named = model ? `${model.name} version ${model.version}` : "no model";
@@ -201,25 +242,26 @@ function showHead(status) {
 
 function showTiles(status) {
   const latency = status.durations.end_to_end.last_minute;
-  const span = `last ${duration(Math.round(status.window_seconds))}`;
+  const span = spanOf(status);
   const answered = sum(status.results) + sum(status.dead_letters);
   const waiting = sum(status.lag.map((each) => each.records));
   const longest = Math.max(0, ...status.lag.map((each) => each.undelivered_seconds));
   const { in_flight: calls, limit } = status.requests;
   const dead = sum(status.dead_letters), retried = sum(status.retries.map((each) => each.count));
-  figure("rate", status.reviews_per_second, number(status.reviews_per_second), `${whole.format(answered)} answered since start`);
+  figure("rate", status.reviews_per_second, number(status.reviews_per_second), `${whole.format(answered)} since start`);
   figure("p99", latency.p99_seconds, duration(latency.p99_seconds),
     latency.count ? `p50 ${duration(latency.p50_seconds)}, p95 ${duration(latency.p95_seconds)}` : `nothing answered in the ${span}`);
   figure("lag", waiting, whole.format(waiting), lagNote(status, waiting, longest));
-  figure("dead", dead, whole.format(dead), `${share(dead, answered)} of all answers, ${number(status.dead_letters_per_second)}/s now`);
-  figure("requests", calls, whole.format(calls), `limit ${limit}; ${status.windows_in_flight} windows in flight`);
+  figure("dead", dead, whole.format(dead), `${share(dead, answered)} of answers, ${number(status.dead_letters_per_second)}/s`);
+  figure("requests", calls, whole.format(calls), `limit ${limit}; windows ${status.windows_in_flight}`);
   figure("retried", retried, whole.format(retried), `${number(status.retries_per_second)}/s in the ${span}`);
 }
 
 function lagNote(status, waiting, longest) {
   const held = `${status.lag.length} partition${status.lag.length === 1 ? "" : "s"}`;
   if (!waiting) return status.lag.length ? `none waits in ${held}` : "holds no partition";
-  const drained = status.reviews_per_second ? `, ${duration(waiting / status.reviews_per_second)} of work` : "";
+  const seconds = status.reviews_per_second ? waiting / status.reviews_per_second : 0;
+  const drained = seconds >= 1 ? `, ${duration(Math.round(seconds))} of work` : "";
   return longest >= 10 ? `nothing delivered for ${duration(longest)}` : `in ${held}${drained}`;
 }
 
@@ -231,7 +273,7 @@ function showTables(status) {
     (cell) => ({ ...cell, life }));
   fill("stages", Object.entries(status.durations).map(([name, each]) => [
     STAGES[name] ?? name, ...four(each.last_minute, false), ...four(each.since_start, true)]), 9);
-  say(byId("window-title"), `last ${duration(Math.round(status.window_seconds))}`);
+  say(byId("window-title"), spanOf(status));
   fill("lags", status.lag.map((each) => [
     `${each.topic}/${each.partition}`, counted(each.records), timed(Math.round(each.undelivered_seconds))]), 3,
     "no partition is held");
