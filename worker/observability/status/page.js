@@ -252,7 +252,7 @@ function showTiles(status) {
   figure("p99", latency.p99_seconds, duration(latency.p99_seconds),
     latency.count ? `p50 ${duration(latency.p50_seconds)}, p95 ${duration(latency.p95_seconds)}` : `nothing answered in the ${span}`);
   figure("lag", waiting, whole.format(waiting), lagNote(status, waiting, longest));
-  figure("dead", dead, whole.format(dead), `${share(dead, answered)} of answers, ${number(status.dead_letters_per_second)}/s`);
+  figure("dead", dead, whole.format(dead), `${answered ? `${share(dead, answered)} of answers, ` : ""}${number(status.dead_letters_per_second)}/s`);
   figure("requests", calls, whole.format(calls), `limit ${limit}; windows ${status.windows_in_flight}`);
   figure("retried", retried, whole.format(retried), `${number(status.retries_per_second)}/s in the ${span}`);
 }
