@@ -23,7 +23,8 @@ figcaption { margin-top: .7rem }
 .positive { color: var(--green) }
 .negative { color: var(--red) }
 .pieces { margin-top: .3rem; font-size: .82rem }
-.pieces span { background: var(--tint); border-radius: 4px; padding: .05rem .35rem; margin-right: .25rem; white-space: pre-wrap }
+.pieces span { background: var(--tint); border-radius: 4px; padding: .05rem .35rem; margin-right: .25rem }
+.pieces span { white-space: pre-wrap }
 dl { display: grid; grid-template-columns: 9rem 1fr; gap: .45rem 1.2rem; font-size: .92rem }
 @media (max-width: 42rem) {
   main { padding: 1.2rem .8rem 2rem }
@@ -44,7 +45,8 @@ dl { display: grid; grid-template-columns: 9rem 1fr; gap: .45rem 1.2rem; font-si
 </div>
 <h2>Example sentences</h2>
 <table>
-<thead><tr><th scope=col>sentence and its subwords</th><th scope=col class=number>score</th><th scope=col>label</th></tr></thead>
+<thead><tr><th scope=col>sentence and its subwords</th><th scope=col class=number>score</th>
+<th scope=col>label</th></tr></thead>
 <tbody>$sentences</tbody>
 </table>
 <h2>How it was fitted, and how well</h2>

@@ -35,12 +35,12 @@ class Reading:
         """The sum of a counter's or gauge's series; 0 where there is none."""
         return sum(value for _, value in self.series(metric.name, **labels))
 
-    def by(self, metric: Metric, label: str) -> dict[str, float]:
-        """A counter or gauge summed by the values of one of its labels."""
-        sums: dict[str, float] = defaultdict(float)
+    def by_labels(self, metric: Metric) -> dict[tuple[str, ...], float]:
+        """A counter or gauge by the values of its own labels, in their order; of several workers the sums."""
+        sums: dict[tuple[str, ...], float] = defaultdict(float)
         for labels, value in self.series(metric.name):
-            sums[labels[label]] += value
-        return dict(sums)
+            sums[tuple(labels[name] for name in metric.labels)] += value
+        return dict(sorted(sums.items()))
 
     def info(self, metric: Metric) -> Mapping[str, str]:
         """The labels of the first series that is 1, as info metrics are; empty where there is none."""

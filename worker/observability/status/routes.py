@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric as Family
 from worker.observability import metrics
 from worker.observability.health import Answer, Check, Route
 from worker.observability.logs import redact
+from worker.observability.metrics import Metric
 from worker.observability.status.document import Duration, Model, PartitionLag, Requests, Retries, Status
 from worker.observability.status.history import DURATIONS, Ring, Sample, before, history, quantiles, sample, state_of
 from worker.observability.status.page import HEADERS, PAGE
@@ -92,8 +93,8 @@ class StatusPage:
             retries_per_second=(current.retries - earlier.retries) / seconds,
             durations=_durations(earlier, current),
             lag=_lag(reading),
-            results=_counts(reading.by(metrics.RESULTS, "label")),
-            dead_letters=_counts(reading.by(metrics.DEAD_LETTERS, "reason")),
+            results=_counts(reading, metrics.RESULTS),
+            dead_letters=_counts(reading, metrics.DEAD_LETTERS),
             retries=_retries(reading),
             dropped_windows=int(reading.total(metrics.DROPPED_WINDOWS)),
             windows_in_flight=int(reading.total(metrics.WINDOWS_IN_FLIGHT)),
@@ -123,30 +124,26 @@ def _model(reading: Reading) -> Model | None:
 
 
 def _lag(reading: Reading) -> list[PartitionLag]:
-    waited = {_partition(labels): value for labels, value in reading.series(metrics.UNDELIVERED_SECONDS.name)}
-    held = sorted((_partition(labels), value) for labels, value in reading.series(metrics.LAG.name))
-    return [
+    waited = reading.by_labels(metrics.UNDELIVERED_SECONDS)
+    held = [
         PartitionLag(
             topic=topic,
-            partition=number,
+            partition=int(number),
             records=int(records),
             undelivered_seconds=round(waited.get((topic, number), 0.0), 3),
         )
-        for (topic, number), records in held
+        for (topic, number), records in reading.by_labels(metrics.LAG).items()
     ]
-
-
-def _partition(labels: Mapping[str, str]) -> tuple[str, int]:
-    return labels["topic"], int(labels["partition"])
+    return sorted(held, key=lambda each: (each.topic, each.partition))
 
 
 def _retries(reading: Reading) -> list[Retries]:
-    found = reading.series(metrics.RETRIES.name)
-    return [Retries(what=labels["what"], status=labels["status"], count=int(value)) for labels, value in found]
+    found = reading.by_labels(metrics.RETRIES)
+    return [Retries(what=what, status=status, count=int(count)) for (what, status), count in found.items()]
 
 
-def _counts(sums: Mapping[str, float]) -> dict[str, int]:
-    return {name: int(value) for name, value in sorted(sums.items())}
+def _counts(reading: Reading, metric: Metric) -> dict[str, int]:
+    return {label: int(count) for (label,), count in reading.by_labels(metric).items()}
 
 
 def _json(status: Status) -> Answer:
