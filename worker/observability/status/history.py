@@ -15,7 +15,7 @@ from worker.observability.status.reading import Buckets, Reading, between, quant
 
 SAMPLE_SECONDS = 5.0
 SAMPLES = 180
-"""A quarter of an hour; some 700 bytes each."""
+"""A quarter of an hour; some 1.6 kB each."""
 
 DURATIONS: Mapping[str, tuple[Metric, Mapping[str, str]]] = {
     "end_to_end": (metrics.LATENCY_SECONDS, {}),
