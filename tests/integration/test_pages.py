@@ -68,7 +68,10 @@ def test_the_status_page_of_a_worker(
     door.mode = Mode.REFUSE
     world.push(map(review_json, some_reviews(40)))
     _wait_for_state(browser, "Holding")
-    assert browser.text("state-why") in worker.get("/readyz")[1]
+    assert browser.text("state-why")
+    wait_for(
+        lambda: browser.text("state-why") in worker.get("/readyz")[1], PATIENCE_SECONDS, "the reason /readyz gives"
+    )
     assert browser.run("return document.title").startswith("Holding")
     wait_for(lambda: browser.run("return document.querySelector('rect.holding')"), PATIENCE_SECONDS, "the strip")
     door.mode = Mode.OPEN
@@ -100,7 +103,9 @@ def _assert_as_metrics(browser: Browser, worker: WorkerProcess, labels: Counter[
     assert all(metrics[f'inferry_results_total{{label="{label}"}}'] == count for label, count in labels.items())
     assert browser.rows("reasons") == [["not-utf8", UNREADABLE]]
     assert browser.value("dead") == total(worker, "inferry_dead_letters_total") == UNREADABLE
-    assert browser.value("retried") == total(worker, "inferry_retries_total")
+    wait_for(  # the model server's versions are asked for at rest, too, which may fail and be tried again
+        lambda: browser.value("retried") == total(worker, "inferry_retries_total"), PATIENCE_SECONDS, "the same retries"
+    )
     assert browser.value("requests") == metrics["inferry_requests_in_flight"] == 0
     assert f"limit {metrics['inferry_requests_limit']:.0f}; windows 0" in browser.text("requests-note")
     lags = {name for name in metrics if name.startswith("inferry_lag_records{")}
