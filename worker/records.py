@@ -76,6 +76,9 @@ class Window(msgspec.Struct, frozen=True, gc=False):
     membership: Membership = Membership()
     """The Source's right to these partitions as it stood at the poll. Delivery hands it back, so that a worker that has
     lost the right is fenced."""
+    contexts: Mapping[str, Headers] = {}
+    """For reviews that are traced, by result id: the headers that take the trace on into their answers (W3C Trace Context).
+    Empty until the answers are there, and where nothing is traced."""
 
 
 class DType(StrEnum):

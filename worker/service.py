@@ -14,7 +14,7 @@ from worker.backoff import Backoff
 from worker.clock import SystemClock
 from worker.errors import KafkaUnavailable, ServingUnavailable, WorkerError
 from worker.kafka import Kafka
-from worker.observability import About, Health, StatusPage, Telemetry
+from worker.observability import About, Health, StatusPage, Telemetry, open_tracing
 from worker.pipeline import Options, Pipeline, assemble
 from worker.pipeline.batching import Limits
 from worker.pipeline.decoding import decoder
@@ -105,8 +105,11 @@ class Service:
         2. the wait for the model server, where the start failed while it lasted;
         3. the model: the calls under way end, nobody waits for their answers any more;
         4. the shadow: nothing waits for it;
-        5. the port (see `run`): probes are answered to the very end."""
+        5. the traces: what is recorded goes to the collector, or nowhere after a few seconds;
+        6. the port (see `run`): probes are answered to the very end."""
         settings, events, clock = self._settings, self._events, self._clock
+        tracing = open_tracing(settings)
+        closing.callback(tracing.close)
         shadow = self._shadow()
         if shadow is not None:
             closing.callback(shadow.close)
@@ -139,6 +142,7 @@ class Service:
             clock=clock,
             abandon=self._abandon,
             shadow=shadow,
+            tracing=tracing,
         )
 
     def _shadow(self) -> Shadow | None:

@@ -158,6 +158,10 @@ class Settings(BaseSettings):
     max_review_bytes: Count = Field(262_144, description="Longest record value that is answered.")
     fetch_bytes: Count = Field(1_048_576, description="Bytes fetched from one partition at a time.")
     result_format: Literal["json", "protobuf"] = Field("json", description="How results are written.")
+    pass_headers: str = Field(
+        "traceparent,tracestate",
+        description="Headers of a review that its result has, too: names, comma-separated. Empty: none.",
+    )
     audit_headers: bool = Field(
         False,
         description="Add headers to each result: SHA-256 of the input, worker and group generation (costs about 5 µs a review).",
@@ -182,6 +186,10 @@ class Settings(BaseSettings):
     metrics_port: int = Field(
         9464, ge=0, le=65535, description="Port of the status page, /metrics, /livez and /readyz; 0: any free one."
     )
+    traces: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="OpenTelemetry traces (extra `[otel]`). auto: where OTEL_TRACES_EXPORTER or OTEL_EXPORTER_OTLP_ENDPOINT is set.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line written."
     )
@@ -192,7 +200,12 @@ class Settings(BaseSettings):
     @property
     def label_names(self) -> tuple[str, ...]:
         """The labels named in the settings, in the order of the outputs; empty for the card's."""
-        return tuple(label.strip() for label in self.labels.split(",") if label.strip())
+        return _names(self.labels)
+
+    @property
+    def passed_headers(self) -> tuple[str, ...]:
+        """The names of the headers that results have from their reviews."""
+        return _names(self.pass_headers)
 
     @property
     def producer_id(self) -> str:
@@ -231,6 +244,11 @@ class Settings(BaseSettings):
             raise ValueError(f"the vocabulary file {self.vocabulary} does not exist")
         parse_start(self.start)
         parse_until(self.until)
+        ours = [name for name in self.passed_headers if _is_ours(name)]
+        if ours:
+            raise ValueError(
+                f"pass-headers cannot hold {', '.join(ours)}: the worker writes headers of that name itself"
+            )
         if len(self.label_names) == 1:
             raise ValueError("labels needs at least two names")
         return self
@@ -281,6 +299,14 @@ def load(arguments: Sequence[str]) -> Settings:
         ) from None
     except (SettingsError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(str(error)) from None
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in listed.split(",") if name.strip())
+
+
+def _is_ours(header: str) -> bool:
+    return header.lower() == "content-type" or header.lower().startswith(("inferry-", "__connect.errors."))
 
 
 def _sentence(error: ErrorDetails) -> str:

@@ -24,8 +24,9 @@ from worker.pipeline.predicting import Predictor
 from worker.pipeline.preparing import Decode, Preparation
 from worker.pipeline.reader import Reader
 from worker.pipeline.shadow import Shadow
-from worker.ports import Clock, Delivery, Events, Model, Source
+from worker.ports import Clock, Delivery, Events, Model, Source, Tracing
 from worker.state import Phase, WorkerState
+from worker.untraced import Untraced
 
 JOIN_SECONDS = 0.05
 """How often a drain looks whether it is over, or cut short."""
@@ -140,8 +141,9 @@ def assemble(
     clock: Clock,
     abandon: Event,
     shadow: Shadow | None = None,
+    tracing: Tracing | None = None,
 ) -> Pipeline:
-    """The pipeline between these ports."""
+    """The pipeline between these ports. Without `tracing`, log lines carry the window's number, and that is all."""
     windows = WindowsInFlight(events)
     preparation = Preparation(options.decode, options.batch_limits, events=events, clock=clock)
     predictor = Predictor(model, state, events, clock, backoff=options.backoff, max_strikes=options.max_strikes)
@@ -153,6 +155,7 @@ def assemble(
         predictor=predictor,
         state=state,
         events=events,
+        tracing=tracing or Untraced(),
         max_windows=options.max_windows,
         window_records=options.window_records,
     )
