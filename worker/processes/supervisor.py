@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
@@ -91,8 +92,8 @@ class Supervisor:
         self._summaries: dict[int, Summary] = {}
         self._kill_at: float | None = None
         self._events: SimpleQueue[Event] = SimpleQueue()
-        self._statuses: tuple[ProcessStatus, ...] = ()
-        """Never changed, only replaced: other threads read it."""
+        self.statuses: tuple[ProcessStatus, ...] = ()
+        """What is known of each process, in order. Never changed, only replaced: other threads read it."""
         self._log = structlog.get_logger("worker")
         self._tell_statuses()
 
@@ -105,7 +106,7 @@ class Supervisor:
 
         Raises ConfigError when the port cannot be opened."""
         settings = self._settings
-        gathered = Gathering(lambda: self._statuses)
+        gathered = Gathering(lambda: self.statuses)
         health = Health(
             settings.metrics_host, settings.metrics_port, gathered.registry, gathered.dead, gathered.unready
         )
@@ -114,7 +115,8 @@ class Supervisor:
         began = self._clock.monotonic()
         try:
             while not self._plan.over:
-                self.turn()
+                self.go_on()
+                self.wait()
         finally:
             for process in self._running.values():
                 process.let_go()
@@ -123,18 +125,21 @@ class Supervisor:
             self._log.info("summary", seconds=round(self._clock.monotonic() - began, 1), **self.summary())
         return self._plan.exit_code
 
-    def turn(self) -> None:
-        """Starts what is due, then waits for the next event, or until something is due."""
+    def go_on(self) -> None:
+        """Starts and kills what is due now."""
         now = self._clock.monotonic()
         for number in self._plan.due(now):
             self._launch(number)
-        waits = [self._plan.wait_seconds(now), None if self._kill_at is None else max(0.0, self._kill_at - now)]
-        try:
-            event = self._events.get(timeout=min((wait for wait in waits if wait is not None), default=None))
-        except Empty:
+        if self._kill_at is not None and self._kill_at <= now:
             self._kill_overdue()
-        else:
-            self._take(event)
+        self._tell_statuses()
+
+    def wait(self) -> None:
+        """Waits for the next event and takes note of it, or until something is due."""
+        now = self._clock.monotonic()
+        waits = [self._plan.wait_seconds(now), None if self._kill_at is None else max(0.0, self._kill_at - now)]
+        with suppress(Empty):
+            self._take(self._events.get(timeout=min((wait for wait in waits if wait is not None), default=None)))
         self._tell_statuses()
 
     def summary(self) -> Mapping[str, object]:
@@ -204,15 +209,13 @@ class Supervisor:
         self._kill_at = min(self._kill_at or float("inf"), self._clock.monotonic() + grace_seconds)
 
     def _kill_overdue(self) -> None:
-        if self._kill_at is None or self._clock.monotonic() < self._kill_at:
-            return
         self._kill_at = None
         for number, process in self._running.items():
             self._log.error("process killed: it did not end in time", number=number, pid=process.pid)
             process.kill()
 
     def _tell_statuses(self) -> None:
-        self._statuses = tuple(map(self._status, range(len(self._plan.places))))
+        self.statuses = tuple(map(self._status, range(len(self._plan.places))))
 
     def _status(self, number: int) -> ProcessStatus:
         place = self._plan.places[number]
