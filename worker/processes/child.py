@@ -25,14 +25,14 @@ class Child:
         *,
         heard: Callable[[FromProcess], None],
         ended: Callable[[int], None],
-        program: Sequence[str] = PROGRAM,
+        program: Sequence[str] = (),
     ) -> None:
-        """`heard` takes all that it says, then `ended` its exit code, or minus the number of the signal that ended it; both
-        on a thread of this child's own."""
+        """`program` is what Python runs, `PROGRAM` by default. `heard` takes all that it says, then `ended` its exit code, or
+        minus the number of the signal that ended it; both on a thread of this child's own."""
         ours, theirs = socket.socketpair()
         with theirs:
             self._popen = subprocess.Popen(
-                [sys.executable, "-P", *program, str(theirs.fileno())],
+                [sys.executable, "-P", *(program or PROGRAM), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=_environment(),
