@@ -5,8 +5,8 @@ it holds a line `STEP COUNT ACTION`, the process ends itself at the COUNT-th pas
 `kill` (SIGKILL) or a number of seconds to stand still. The file is removed as the fault strikes, so one write is one fault.
 SIGUSR1 makes it tell what it thinks (see witness) in the file of the same name that ends in `.opinion`.
 
-With `--processes` nothing is wrapped in the parent: it starts this program for each of its processes, which all look into ARMS,
-and passes SIGUSR1 on to them; each has a file of its own, with its process id in its name.
+With `--processes` nothing is wrapped in the parent: it starts this program for each of its processes, which all look into
+ARMS, and passes SIGUSR1 on to them; each has a file of its own, with its process id in its name.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ class Child:
         ended: Callable[[int], None],
         program: Sequence[str] = (),
     ) -> None:
-        """`program` is what Python runs, `PROGRAM` by default. `heard` takes all that it says, then `ended` its exit code, or
-        minus the number of the signal that ended it; both on a thread of this child's own."""
+        """`program` is what Python runs, `PROGRAM` by default. `heard` takes all that it says, then `ended` its exit code,
+        or minus the number of the signal that ended it; both on a thread of this child's own."""
         ours, theirs = socket.socketpair()
         with theirs:
             self._popen = subprocess.Popen(
