@@ -1,8 +1,8 @@
 """What further processes cost: `python -m tests.support.process_costs --processes 1 2 --reviews 20000`.
 
 A real broker, the real model behind the real model server, IMDb reviews. Prints the memory of each process once all is
-answered (RSS; PSS, which counts pages shared with others in parts; USS, what its end would free), and the CPU that the worker
-or the parent then spends while nothing comes."""
+answered (RSS; PSS, which counts pages shared with others in parts; USS, what its end would free), and the CPU that worker or
+parent then spend while nothing comes."""
 
 from __future__ import annotations
 
