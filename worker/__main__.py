@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
+from worker.channel import Tell, to_nobody
 from worker.clock import SystemClock
 from worker.cores import process_count
 from worker.errors import ExitCode, WorkerError
 from worker.memory import collect_less_often, return_freed_memory
 from worker.observability.logs import configure
-from worker.processes.messages import Tell, to_nobody
 from worker.settings import Settings, load
 from worker.signals import StopWorker, on_stop_signals
 

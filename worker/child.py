@@ -1,7 +1,7 @@
 """One worker of several: `python -m worker.child DESCRIPTOR`, started by worker.processes and by nobody else.
 
 DESCRIPTOR is the number of an inherited socket. Over it come identity, settings and stops. It ends when the parent dies, and
-then this process ends too (see worker.processes.messages)."""
+then this process ends too (see worker.channel)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import sys
 from threading import Thread, Timer
 
 from worker.__main__ import run_worker
+from worker.channel import Begin, Channel, Stop
 from worker.errors import ExitCode, WorkerError
-from worker.processes.messages import Begin, Channel, Stop
 from worker.settings import Settings
 from worker.signals import StopWorker, on_soft_stop_signals
 

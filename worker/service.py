@@ -11,6 +11,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from worker.backoff import Backoff
+from worker.channel import Bounds, Port, Running, Summary, Tell, to_nobody
 from worker.clock import SystemClock
 from worker.errors import KafkaUnavailable, ServingUnavailable, WorkerError
 from worker.kafka import Kafka
@@ -20,7 +21,6 @@ from worker.pipeline.batching import Limits
 from worker.pipeline.decoding import decoder
 from worker.pipeline.shadow import Shadow
 from worker.ports import Clock, Events
-from worker.processes.messages import Bounds, Port, Running, Summary, Tell, to_nobody
 from worker.serving import make_model, open_shadow
 from worker.settings import Settings
 from worker.startup import Startup

@@ -169,9 +169,7 @@ class Settings(BaseSettings):
 
     # Running
     processes: str = Field(
-        "1",
-        coerce_numbers_to_str=True,
-        description="Workers on this machine, each a process; auto: one for each core. Several share metrics-port.",
+        "1", coerce_numbers_to_str=True, description="Worker processes on this machine; auto: one for each core."
     )
     startup_seconds: Seconds = Field(
         60, description="At start, how long to wait for Kafka and the model server to be there."
@@ -261,12 +259,6 @@ class Settings(BaseSettings):
     def redacted(self) -> dict[str, Any]:
         """Field names and values fit to print: secrets are shown as asterisks."""
         return self.model_dump(mode="json")
-
-    def revealed(self) -> dict[str, Any]:
-        """Field names and values in JSON's types, secrets included: for a process that is to have the same settings, and for
-        no log."""
-        values = ((name, getattr(self, name)) for name in type(self).model_fields)
-        return {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values}
 
 
 def load(arguments: Sequence[str]) -> Settings:

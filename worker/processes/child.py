@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Thread
 
-from worker.processes.messages import Begin, Channel, FromProcess, ToProcess
+from worker.channel import Begin, Channel, FromProcess, ToProcess
 
 PROGRAM: Sequence[str] = ("-m", "worker.child")
 """What Python runs in a process; the number of its channel's file descriptor follows."""

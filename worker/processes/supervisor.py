@@ -13,14 +13,15 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
 import structlog
+from pydantic import SecretStr
 
 from worker.backoff import Backoff
+from worker.channel import Begin, Bounds, FromProcess, Port, Running, Stop, Summary, ToProcess
 from worker.errors import ExitCode
 from worker.observability import Health
 from worker.observability.gathering import Gathering, ProcessStatus
 from worker.ports import Clock
 from worker.processes.child import Child
-from worker.processes.messages import Begin, Bounds, FromProcess, Port, Running, Stop, Summary, ToProcess
 from worker.processes.plan import Plan, Stage, told
 from worker.run_bounds import Edge
 from worker.settings import Settings
@@ -233,8 +234,10 @@ class Supervisor:
 
 def own_settings(settings: Settings, number: int) -> dict[str, object]:
     """The settings of one process: an identity of its own in Kafka, the same in each of its lives, and a port that only this
-    machine reaches."""
-    return settings.revealed() | {
+    machine reaches. Secrets are in it as they are: it is for that process alone, and for no log."""
+    values = ((name, getattr(settings, name)) for name in type(settings).model_fields)
+    revealed = {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values}
+    return revealed | {
         "processes": "1",
         "transactional_id": f"{settings.producer_id}-{number}",
         "instance_id": settings.instance_id and f"{settings.instance_id}-{number}",

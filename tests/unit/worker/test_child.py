@@ -6,8 +6,8 @@ import socket
 import subprocess
 import sys
 
+from worker.channel import Begin, Channel
 from worker.errors import ExitCode
-from worker.processes.messages import Begin, Channel
 
 
 def run(*, settings: dict[str, object] | None) -> subprocess.CompletedProcess[str]:

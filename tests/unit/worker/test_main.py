@@ -11,6 +11,7 @@ import pytest
 
 from worker import service
 from worker.__main__ import main
+from worker.channel import Tell, to_nobody
 from worker.errors import (
     ConfigError,
     DeadLetterLimitReached,
@@ -23,7 +24,6 @@ from worker.errors import (
     WorkerError,
 )
 from worker.ports import Clock
-from worker.processes.messages import Tell, to_nobody
 from worker.settings import Settings
 from worker.text import subword_encoder_name
 

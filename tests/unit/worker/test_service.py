@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from worker import service, startup
+from worker.channel import Bounds, FromProcess, Port, Running, Summary
 from worker.errors import ConfigError, KafkaUnavailable, ServingUnavailable
 from worker.kafka import opening
 from worker.kafka.driver import NewTopic, Unreachable
 from worker.kafka.testing import FakeConsumer, FakeKafka
 from worker.ports import ServedModel
-from worker.processes.messages import Bounds, FromProcess, Port, Running, Summary
 from worker.service import Service
 from worker.settings import Settings
 from worker.testing import FakeModel

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from worker.channel import Begin, Port, Running, Stop
 from worker.processes.child import Child
-from worker.processes.messages import Begin, Port, Running, Stop
 
 PROGRAM = """
 import os, socket, sys
-from worker.processes.messages import *
+from worker.channel import *
 
 channel = Channel(socket.socket(fileno=int(sys.argv[1])))
 said = channel.to_process()

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from worker.channel import Begin, Bounds, FromProcess, Port, Running, Stop, Summary, ToProcess
 from worker.errors import ConfigError, ExitCode
 from worker.observability.health import Health
-from worker.processes.messages import Begin, Bounds, FromProcess, Port, Running, Stop, Summary, ToProcess
 from worker.processes.supervisor import CLOSING_SECONDS, Supervisor, own_settings
 from worker.settings import Settings
 from worker.testing import ManualClock
