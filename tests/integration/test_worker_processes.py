@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -60,6 +61,11 @@ def test_two_processes_share_the_work_behind_one_port_and_end_with_their_parent(
     assert by_process(worker, "inferry_process_up") == {"0": 1, "1": 1}
     assert by_process(worker, "process_cpu_seconds_total").keys() == {"supervisor", "0", "1"}
     assert_promtool_agrees(worker.get("/metrics")[1])
+    assert worker.get("/")[0] == 200
+    page = json.loads(worker.get("/status.json")[1])
+    assert (sum(page["results"].values()), page["state"]) == (600, "running")
+    assert {each["partition"] for each in page["lag"]} == {0, 1, 2}
+    assert page["settings"]["processes"] == "2"
 
     pids = children(worker)
     os.kill(pids["1"], signal.SIGSTOP)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
@@ -18,11 +18,11 @@ from pydantic import SecretStr
 from worker.backoff import Backoff
 from worker.channel import Begin, Bounds, FromProcess, Port, Running, Stop, Summary, ToProcess
 from worker.errors import ExitCode
-from worker.observability import Health
-from worker.observability.gathering import Gathering, ProcessStatus
+from worker.observability.gathering import ProcessStatus
 from worker.ports import Clock
 from worker.processes.child import Child
 from worker.processes.plan import Plan, Stage, told
+from worker.processes.port import open_port
 from worker.run_bounds import Edge
 from worker.settings import Settings
 
@@ -107,21 +107,14 @@ class Supervisor:
 
         Raises ConfigError when the port cannot be opened."""
         settings = self._settings
-        gathered = Gathering(lambda: self.statuses)
-        health = Health(
-            settings.metrics_host, settings.metrics_port, gathered.registry, gathered.dead, gathered.unready
-        )
-        port = health.start()
-        self._log.info("metrics and health", url=f"http://{settings.metrics_host}:{port}/metrics")
-        began = self._clock.monotonic()
-        try:
+        with ExitStack() as closing:
+            port = open_port(settings, lambda: self.statuses, self._clock, closing)
+            closing.callback(self._let_go)
+            self._log.info("metrics and health", url=f"http://{settings.metrics_host}:{port}/metrics")
+            began = self._clock.monotonic()
             while not self._plan.over:
                 self.go_on()
                 self.wait()
-        finally:
-            for process in self._running.values():
-                process.let_go()
-            health.close()
         if settings.until:
             self._log.info("summary", seconds=round(self._clock.monotonic() - began, 1), **self.summary())
         return self._plan.exit_code
@@ -157,6 +150,11 @@ class Supervisor:
             "dead_letters": dict(dead_letters),
             "restarts": sum(place.restarts for place in self._plan.places),
         }
+
+    def _let_go(self) -> None:
+        """What still runs stops by itself."""
+        for process in self._running.values():
+            process.let_go()
 
     def _launch(self, number: int) -> None:
         self._plan.started(number, self._clock.monotonic())
