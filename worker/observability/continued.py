@@ -16,7 +16,7 @@ class Continued:
     """Families whose counters and histograms never fall. Thread-safe; one collection at a time.
 
     A process that was started again counts from 0 anew: what it had counted before is added. While one does not answer,
-    its last counts stay. Prometheus does the same for each series in rate(); a sum over processes has no such series any more."""
+    its last counts stay. Prometheus' rate() does the same for each series; a sum over processes has no such series."""
 
     def __init__(self, collect: Callable[[], Iterable[Family]]) -> None:
         self._collect = collect
