@@ -45,6 +45,10 @@ class Settings(BaseSettings):
 
     # Kafka
     bootstrap: str = Field("localhost:9092", description="Kafka brokers, host:port, comma-separated.")
+    kafka_client: Literal["kafka-python", "librdkafka"] = Field(
+        "kafka-python",
+        description="Library that talks to Kafka. librdkafka costs a fraction of the CPU and needs `pip install 'inferry[librdkafka]'`.",
+    )
     group: str = Field("inferry-worker", description="Consumer group.")
     input_topic: str = Field("reviews", description="Topic the reviews are read from.")
     output_topic: str = Field("review-labels", description="Topic the labelled results go to.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sys
 import threading
@@ -136,9 +137,10 @@ class World:
             (self.slots if len(self.slots) < self._workers else self.spares).append(slot)
             self._closing.callback(slot.close)
 
-    def start_workers(self) -> None:
-        for slot in self.slots:
-            slot.start()
+    def start_workers(self, *overrides: Mapping[str, object]) -> None:
+        """`overrides`: settings for this time only, of one slot after the other."""
+        for slot, own in itertools.zip_longest(self.slots, overrides):
+            slot.start(own)
         for slot in self.slots:
             slot.process.wait_ready()
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.integration.conftest import MakeWorld
+from tests.integration.conftest import MakeWorld, both_clients
 from tests.support.harness import wait_for
 from tests.support.worker_world import Load, delivered, held_partitions
 
@@ -14,6 +14,7 @@ ALL = {0, 1, 2, 3}
 pytestmark = pytest.mark.lasts(15)
 
 
+@both_clients
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
 def test_a_second_worker_joins_and_leaves_under_load(
@@ -47,6 +48,7 @@ def test_a_second_worker_joins_and_leaves_under_load(
     assert first.stop() == 0
 
 
+@both_clients
 def test_two_workers_under_one_transactional_id_end_with_a_sentence_instead_of_fighting(make_world: MakeWorld) -> None:
     world = make_world(partitions=len(ALL))
     with Load(world):
@@ -77,6 +79,7 @@ def test_a_worker_without_a_partition_waits_for_one(make_world: MakeWorld) -> No
     world.assert_in_order()
 
 
+@both_clients
 def test_a_static_member_is_back_within_its_session_without_a_rebalance(make_world: MakeWorld) -> None:
     world = make_world(partitions=len(ALL))
     settings = {"window_records": 40, "session_timeout_seconds": 20}
@@ -95,6 +98,7 @@ def test_a_static_member_is_back_within_its_session_without_a_rebalance(make_wor
     world.assert_in_order()
 
 
+@both_clients
 @pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
 def test_two_workers_under_one_instance_id_end_with_a_sentence_instead_of_fighting(
     make_world: MakeWorld, delivery: str

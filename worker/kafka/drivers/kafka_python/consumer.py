@@ -85,7 +85,11 @@ class KafkaPythonConsumer:
         coordinator._offset_fetch_futures.clear()
         with translated():
             found = coordinator.fetch_committed_offsets(_theirs(partitions), timeout_ms=self._timeout_ms)
-        return {Partition(*tp): Committed(int(at.offset), at.metadata or "") for tp, at in found.items()}
+        # What librdkafka's Python binding has committed ends with a NUL.
+        return {
+            Partition(*tp): Committed(int(at.offset), (at.metadata or "").removesuffix("\0"))
+            for tp, at in found.items()
+        }
 
     def commit(self, offsets: Mapping[Partition, int], metadata: str) -> None:
         """See driver.Consumer. The client runs it on its own I/O thread."""
