@@ -172,7 +172,7 @@ class Consumer(Protocol):
 
     def commit(self, offsets: Mapping[Partition, int], metadata: str) -> None:
         """Commits offsets without a transaction. Blocks up to the request timeout, from any thread, also while another
-        one polls: a driver whose client cannot do that hands the commit over to the polling thread.
+        one polls: a driver whose client cannot do that polls in slices, and commits between two.
 
         Raises FencedInstance; any other KafkaFailure means that it is not known to be committed."""
 

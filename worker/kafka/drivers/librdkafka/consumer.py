@@ -15,7 +15,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from worker.kafka.driver import Committed, KafkaFailure, Unreachable
+from worker.kafka.driver import Committed, KafkaFailure, Refused, Unreachable
 from worker.kafka.drivers.librdkafka.admin import Admin, TopicWatch, named
 from worker.kafka.drivers.librdkafka.errors import Heard, ours, translated
 from worker.kafka.drivers.timeouts import call_with_timeout
@@ -142,8 +142,10 @@ class LibrdkafkaConsumer:
 
     def _raise_held(self) -> None:
         held, self._held = self._held, None
-        if self._heard.fatal is not None:
-            raise self._heard.fatal
+        fatal = self._heard.fatal
+        if fatal is not None:
+            # A producer that is dead is replaced; a consumer lives as long as the worker.
+            raise fatal if type(fatal) not in PASSING else Refused(str(fatal), fatal.status)
         if held is not None:
             raise held
 
@@ -220,7 +222,7 @@ class LibrdkafkaConsumer:
         }
 
     def commit(self, offsets: Mapping[Partition, int], metadata: str) -> None:
-        """See driver.Consumer."""
+        """See driver.Consumer. While the coordinator is away the client waits for it, up to the session timeout."""
         with self._client_free(), translated():
             done = self._client.commit(offsets=named(offsets, metadata), asynchronous=False)
         _check(done)

@@ -80,14 +80,13 @@ _BY_CODE = {code: ours for ours, codes in reversed(TABLE) for code in codes}
 
 
 def ours(error: KafkaError | BaseException) -> KafkaFailure:
-    """The failure that the client's error is; one of ours stays as it is. What is not in the table
-    and fatal to the client is Refused: this client cannot go on."""
+    """The failure that the client's error is; one of ours stays as it is."""
     if isinstance(error, KafkaFailure):
         return error
     cause = error if isinstance(error, BaseException) else None
     told = error.args[0] if isinstance(error, KafkaException) else error
     if isinstance(told, KafkaError):
-        beyond = Refused if told.fatal() else Unreachable if told.retriable() else KafkaFailure
+        beyond = Unreachable if told.retriable() else KafkaFailure
         failure = _BY_CODE.get(told.code(), beyond)(_explain(told), told.name())
     else:
         failure = KafkaFailure(" ".join(str(error).split()), type(error).__name__)

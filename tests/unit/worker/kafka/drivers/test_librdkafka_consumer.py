@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from worker.kafka.driver import FencedInstance, KafkaFailure, OffsetOutOfRange, UnreadableRecord
+from worker.kafka.driver import FencedInstance, KafkaFailure, OffsetOutOfRange, Refused, UnreadableRecord
 from worker.kafka.drivers.librdkafka.admin import ASK_SECONDS, SILENT_SECONDS, TopicWatch
 from worker.kafka.drivers.librdkafka.consumer import LibrdkafkaConsumer
 from worker.kafka.drivers.librdkafka.errors import Heard
@@ -236,13 +236,16 @@ def test_a_failure_that_passes_costs_no_record(client: ScriptedClient, consumer:
         consumer.poll(0, 9)
 
 
-def test_a_fatal_error_is_what_the_client_said_it_was(
-    client: ScriptedClient, consumer: LibrdkafkaConsumer, heard: Heard
+@pytest.mark.parametrize(
+    ("code", "failure"), [(KafkaError.FENCED_INSTANCE_ID, FencedInstance), (KafkaError.UNKNOWN, Refused)]
+)
+def test_a_fatal_error_is_what_the_client_said_it_was_and_no_waiting_mends_it(
+    client: ScriptedClient, consumer: LibrdkafkaConsumer, heard: Heard, code: int, failure: type[KafkaFailure]
 ) -> None:
-    heard(KafkaError(KafkaError.FENCED_INSTANCE_ID, fatal=True))
+    heard(KafkaError(code, fatal=True))
     client.batches.append([trouble(KafkaError._FATAL)])
     for _ in range(2):
-        with pytest.raises(FencedInstance):
+        with pytest.raises(failure):
             consumer.poll(0, 9)
 
 

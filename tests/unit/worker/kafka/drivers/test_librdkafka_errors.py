@@ -28,11 +28,11 @@ def test_each_row_counts(failure: type[driver.KafkaFailure], code: int) -> None:
         (KafkaError(KafkaError.COORDINATOR_NOT_AVAILABLE, retriable=True), driver.Unreachable),
         (KafkaError(KafkaError.ILLEGAL_GENERATION, txn_requires_abort=True), driver.KafkaFailure),
         (KafkaError(KafkaError.UNKNOWN), driver.KafkaFailure),
-        (KafkaError(KafkaError.UNKNOWN, fatal=True), driver.Refused),
+        (KafkaError(KafkaError.UNKNOWN, fatal=True), driver.KafkaFailure),
         (BufferError("Local: Queue full"), driver.KafkaFailure),
     ],
 )
-def test_what_is_in_no_row_is_away_or_just_a_failure_or_the_end_of_the_client(
+def test_what_is_in_no_row_is_away_or_just_a_failure(
     error: KafkaError | Exception, failure: type[driver.KafkaFailure]
 ) -> None:
     assert type(ours(error)) is failure
