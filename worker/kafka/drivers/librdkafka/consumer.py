@@ -7,6 +7,7 @@ that is not the policy's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock
@@ -29,6 +30,7 @@ PASSING = (Unreachable, KafkaFailure)
 """The failures, by their very types, that the client gets over by itself: no record is missing for them."""
 NO_OFFSET = -1001
 METADATA_PREFIX = b"CGMDv2:"
+TOPIC_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class LibrdkafkaConsumer:
@@ -217,9 +219,7 @@ class LibrdkafkaConsumer:
         with self._client_free(), translated():
             found = self._client.committed([TopicPartition(*p) for p in partitions], timeout=self._seconds)
         _check(found)
-        return {
-            Partition(tp.topic, tp.partition): Committed(tp.offset, tp.metadata or "") for tp in found if tp.offset >= 0
-        }
+        return {Partition(tp.topic, tp.partition): Committed(tp.offset, _text(tp)) for tp in found if tp.offset >= 0}
 
     def commit(self, offsets: Mapping[Partition, int], metadata: str) -> None:
         """See driver.Consumer. While the coordinator is away the client waits for it, up to the session timeout."""
@@ -320,6 +320,19 @@ def _headers(message: Message) -> Headers:
         return message.headers() or ()
     except (UnicodeDecodeError, SystemError):
         return UNREADABLE_HEADERS
+
+
+def _text(committed: TopicPartition) -> str:
+    """What was committed with an offset. The client loses the NUL that ends the text (librdkafka 2.16,
+    rd_kafka_topic_partition_list_update), so its Python binding reads on to the next one in memory. Both drivers therefore
+    commit a NUL with the text. Where another program has not, a topic's id is cut out; text that is not UTF-8 counts
+    as none."""
+    try:
+        text = str(committed.metadata or "")
+    except UnicodeDecodeError:
+        return ""
+    topic_id = TOPIC_ID.match(text)
+    return topic_id[0] if topic_id else text
 
 
 def _check(partitions: Sequence[Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from worker.kafka.driver import FencedInstance, KafkaFailure, OffsetOutOfRange, Refused, UnreadableRecord
+from worker.kafka.driver import Committed, FencedInstance, KafkaFailure, OffsetOutOfRange, Refused, UnreadableRecord
 from worker.kafka.drivers.librdkafka.admin import ASK_SECONDS, SILENT_SECONDS, TopicWatch
 from worker.kafka.drivers.librdkafka.consumer import LibrdkafkaConsumer
 from worker.kafka.drivers.librdkafka.errors import Heard
@@ -17,6 +17,7 @@ from worker.records import UNREADABLE_HEADERS, Partition
 from worker.testing import ManualClock
 
 ONE, OTHER = Partition("reviews", 0), Partition("reviews", 1)
+TOPIC_ID = "5b0a4cd1-9f5e-4f7c-8a39-0f3c6f6d7e21"
 
 
 def metadata(generation: int, member: str) -> bytes:
@@ -55,6 +56,7 @@ class ScriptedClient:
         self.calls: list[tuple[str, Any]] = []
         self.callbacks: dict[str, Any] = {}
         self.refuses: KafkaException | None = None
+        self.offsets: list[Any] = []
 
     def subscribe(self, _topics: list[str], **callbacks: Any) -> None:
         self.calls.append(("subscribe", None))
@@ -72,6 +74,9 @@ class ScriptedClient:
         if not self.batches[0]:
             self.batches.pop(0)
         return taken
+
+    def committed(self, _partitions: list[TopicPartition], timeout: float) -> list[Any]:
+        return self.offsets
 
     def consumer_group_metadata(self) -> bytes:
         return self.metadata
@@ -256,6 +261,28 @@ def test_headers_that_cannot_be_read_are_asked_for_once(client: ScriptedClient, 
     found = consumer.poll(0, 9)[ONE]
     assert found[0].headers is UNREADABLE_HEADERS
     assert (found[1].offset, found[1].headers, odd.asked) == (1, (), 1)
+
+
+class OverRead:
+    """An offset whose committed text did not end with a NUL: what follows it in memory is part of it."""
+
+    error, topic, partition, offset = None, "reviews", 0, 5
+
+    def __init__(self, metadata: bytes) -> None:
+        self._metadata = metadata
+
+    @property
+    def metadata(self) -> str:
+        return self._metadata.decode()
+
+
+@pytest.mark.parametrize(("behind", "told"), [(b"", TOPIC_ID), (b"1\x01q", TOPIC_ID), (b"\xff", "")])
+def test_what_follows_a_topic_id_in_memory_is_no_part_of_it(
+    client: ScriptedClient, consumer: LibrdkafkaConsumer, behind: bytes, told: str
+) -> None:
+    """Taken for the id of another topic, it would stop the worker."""
+    client.offsets = [OverRead(TOPIC_ID.encode() + behind)]
+    assert consumer.committed([ONE]) == {ONE: Committed(5, told)}
 
 
 def test_a_callback_never_raises(client: ScriptedClient, consumer: LibrdkafkaConsumer) -> None:
