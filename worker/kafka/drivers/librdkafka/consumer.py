@@ -8,6 +8,7 @@ that is not the policy's.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock
@@ -104,15 +105,12 @@ class LibrdkafkaConsumer:
         return messages
 
     def _sorted(self, messages: Sequence[Message]) -> dict[Partition, list[Record]]:
-        found: dict[int, list[Record]] = {}
+        found: defaultdict[int, list[Record]] = defaultdict(list)
         ends: dict[Partition, int] = {}
         for message in messages:
             error = message.error()
             if error is None:
-                number = message.partition()
-                if number not in found:
-                    found[number] = []
-                found[number].append(self._record(message))
+                found[message.partition()].append(self._record(message))
             elif error.code() == KafkaError._PARTITION_EOF:
                 ends[Partition(self._topic, message.partition())] = message.offset()
             else:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from worker.kafka.driver import Commit, KafkaFailure, NotSent, Outgoing, TooLarge, Unreachable
 from worker.kafka.drivers.librdkafka.admin import named
@@ -60,6 +60,9 @@ class LibrdkafkaProducer:
         self._batch_bytes = batch_size.bytes
         self._delivery_seconds = delivery_timeout_seconds
         self._transaction_seconds = transaction_timeout_seconds
+        self._failed: list[NotSent] = []
+        """Records of the window that is being sent."""
+        self._reports: list[Callable[[KafkaError | Exception | None, object], None]] = []
         self._slowest_seconds = 0.0
         """The longest call of this transaction that does harm when it comes late."""
 
@@ -77,41 +80,45 @@ class LibrdkafkaProducer:
 
     def send(self, outgoing: Sequence[Outgoing]) -> Sequence[NotSent]:
         """See driver.Producer."""
-        failed: list[NotSent] = []
-        for index, out in enumerate(outgoing):
+        self._failed.clear()
+        produce, reports = self._client.produce, self._delivery_reports(len(outgoing))
+        headers: list[tuple[str, bytes]] = []
+        sendable = headers
+        for out, report in zip(outgoing, reports, strict=False):
+            if out.headers is not headers:  # a window's results have one list of headers in common
+                headers, sendable = out.headers, _sendable(out.headers)
+            partition = -1 if out.partition is None else out.partition
             try:
-                self._produce(out, partial(self._on_delivery, failed, index))
+                # No keywords: it is called for each record. A timestamp of 0 is the time of sending.
+                produce(out.topic, out.value, out.key, partition, report, None, out.timestamp_ms or 0, sendable)
             except (KafkaException, BufferError) as error:
-                failed.append(NotSent(index, self._ours(error)))
-                if not isinstance(failed[-1].failure, TooLarge):
+                report(error, None)
+                if not isinstance(self._failed[-1].failure, TooLarge):
                     break
-        self._flush(failed)
+        self._flush()
+        failed = list(self._failed)
         for place, failure in failed:
             if isinstance(failure, TooLarge):
                 self._batch_size.refused(_size_bytes(outgoing[place]), self._batch_bytes)
         return failed
 
-    def _produce(self, out: Outgoing, on_delivery: Callable[[KafkaError | None, Message], None]) -> None:
-        self._client.produce(
-            out.topic,
-            out.value,
-            out.key,
-            -1 if out.partition is None else out.partition,
-            on_delivery=on_delivery,
-            timestamp=out.timestamp_ms or 0,  # 0: the time of sending
-            headers=_sendable(out.headers),
-        )
+    def _delivery_reports(self, count: int) -> Sequence[Callable[[KafkaError | Exception | None, object], None]]:
+        """A callback for each place in a window: it notes that the record there has failed. The same for every window, since
+        an object of its own for each record is what costs most in sending it."""
+        for place in range(len(self._reports), count):
+            self._reports.append(partial(self._report, place))
+        return self._reports
 
-    def _on_delivery(self, failed: list[NotSent], index: int, error: KafkaError | None, _message: Message) -> None:
+    def _report(self, place: int, error: KafkaError | Exception | None, _message: object) -> None:
         """The client calls it within a flush, for records that failed only."""
         if error is not None:
-            failed.append(NotSent(index, self._ours(error)))
+            self._failed.append(NotSent(place, self._ours(error)))
 
-    def _flush(self, failed: Sequence[NotSent]) -> None:
+    def _flush(self) -> None:
         """Returns once all are acknowledged, or one has failed: the rest need not be waited for then."""
         deadline = self._clock.monotonic() + self._delivery_seconds
         with self._told():
-            while self._client.flush(FLUSH_SECONDS) and not failed:
+            while self._client.flush(FLUSH_SECONDS) and not self._failed:
                 if self._clock.monotonic() >= deadline:
                     raise Unreachable(f"not all records were acknowledged within {self._delivery_seconds:g} s")
 

@@ -31,13 +31,14 @@ class ScriptedClient:
         self.committing: Callable[[], None] = lambda: None
         self._reports: list[Callable[[], None]] = []
 
-    def produce(self, _topic: str, _value: bytes, key: bytes, _partition: int, **more: Any) -> None:
+    def produce(self, *given: Any) -> None:
+        _topic, _value, key, _partition, on_delivery, _alias, _timestamp, headers = given
         if key in self._raised:
             raise KafkaException(KafkaError(self._raised[key]))
         self.sent.append(key)
-        self.headers.append(more["headers"])
+        self.headers.append(headers)
         if key in self._failed:
-            self._reports.append(lambda: more["on_delivery"](KafkaError(self._failed[key]), None))
+            self._reports.append(lambda: on_delivery(KafkaError(self._failed[key]), None))
 
     def flush(self, _timeout: float) -> int:
         self.flushes += 1
