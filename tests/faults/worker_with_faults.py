@@ -82,11 +82,16 @@ class Trap:
         EndTxnHandler.handle_response = handle_response
 
     def _install_librdkafka(self) -> None:
+        from worker.kafka.drivers import librdkafka
         from worker.kafka.drivers.librdkafka import Librdkafka
         from worker.kafka.drivers.librdkafka.producer import LibrdkafkaProducer
 
+        class Watched(librdkafka.Producer):  # type: ignore[misc]  # the client's own class cannot be changed
+            """The client that the driver makes from now on."""
+
+        librdkafka.Producer = Watched  # type: ignore[misc]
         self._after(LibrdkafkaProducer, "begin", "begin", self._first_of_a_transaction)
-        self._after(LibrdkafkaProducer, "_produce", "first-send", self._is_first)
+        self._after(Watched, "produce", "first-send", self._is_first)
         self._after(LibrdkafkaProducer, "_flush", "flush")
         self._after(LibrdkafkaProducer, "send_offsets", "offsets")
         self._after(LibrdkafkaProducer, "commit", "commit-acknowledged")
