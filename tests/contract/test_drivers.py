@@ -16,7 +16,16 @@ from deploy.local.broker import Broker
 from tests.conftest import MakeTopics
 from tests.support.harness import produce, wait_for
 from worker.clock import SystemClock
-from worker.kafka.driver import Committed, Consumer, Driver, GroupHasMembers, NoCommittedOffset, Outgoing, Unreachable
+from worker.kafka.driver import (
+    Committed,
+    Consumer,
+    Driver,
+    GroupHasMembers,
+    KafkaFailure,
+    NoCommittedOffset,
+    Outgoing,
+    Unreachable,
+)
 from worker.kafka.drivers import MAKERS, make_driver
 from worker.records import Partition, Record
 from worker.settings import Settings
@@ -156,6 +165,43 @@ def test_members_with_different_drivers_share_a_group(place: Place, one: str, ot
     assert first.assignment() | second.assignment() == set(place.partitions)
     second.close()
     settled(first)
+
+
+@pytest.mark.parametrize("protocol", ["cooperative", "consumer"])
+def test_a_rebalance_takes_and_gives_single_partitions(place: Place, protocol: str) -> None:
+    """With the protocols that only librdkafka has. What comes has no position until the policy has said one."""
+
+    def a_member() -> Consumer:
+        return place.consumer("librdkafka", kafka_client="librdkafka", kafka_group_protocol=protocol)
+
+    first = a_member()
+    settled(first)
+    first.seek(dict.fromkeys(place.partitions, 0))
+    place.fill(b"0", partition=0)
+    place.fill(b"1", partition=1)
+    assert sorted(record.value or b"" for record in read(first, 2)) == [b"0", b"1"]
+    second = a_member()
+    wait_for(lambda: [settled_once(c) for c in (first, second)] == [1, 1], WAIT_SECONDS, "a partition for each")
+    [kept], [given] = first.assignment(), second.assignment()
+    assert {kept, given} == set(place.partitions)
+    assert (first.position(kept), first.position(given), second.position(given)) == (1, -1, -1)
+    second.seek({given: 0})
+    place.fill(b"2", partition=0)
+    place.fill(b"3", partition=1)
+    assert [(record.partition, record.offset) for record in read(first, 1)] == [(kept.partition, 1)]
+    assert [(record.partition, record.offset) for record in read(second, 2)] == [(given.partition, n) for n in (0, 1)]
+    stale = first.membership()
+    second.close()
+    settled(first)
+    assert first.position(given) == -1
+    assert not first.membership().same(stale)
+    first.seek({given: 1})
+    assert [(record.partition, record.offset) for record in read(first, 1)] == [(given.partition, 1)]
+    producer = place.driver("librdkafka").open_producer(f"id-of-{place.topic}")
+    producer.begin()
+    with pytest.raises(KafkaFailure):
+        producer.send_offsets({given: 2}, TEXT, stale)
+    producer.discard()
 
 
 def settled_once(consumer: Consumer) -> int:

@@ -1,7 +1,8 @@
 """The driver over librdkafka, by way of confluent-kafka: the extra `librdkafka`.
 
-Read in librdkafka 2.16 and confluent-kafka 2.16.1. The classic group protocol, with eager rebalances, as kafka-python speaks
-it: members with either client can share a group. KIP-848's protocol and cooperative rebalances are left out.
+Read in librdkafka 2.16 and confluent-kafka 2.16.1. By default it speaks the classic group protocol with eager rebalances, as
+kafka-python does: members with either client can share a group. On demand it speaks cooperative rebalances (KIP-429) or the
+group protocol of KIP-848.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Librdkafka:
             watch=TopicWatch(admin, settings.input_topic, self._clock),
             heard=heard,
             clock=self._clock,
+            group_protocol=settings.kafka_group_protocol,
             instance_id=settings.instance_id,
             request_timeout_seconds=settings.kafka_request_timeout_seconds,
         )

@@ -1,37 +1,33 @@
 """The consumer: driver.Consumer over a confluent_kafka.Consumer.
 
-What is assigned to the member and what the client reads are two things here. A rebalance gives the client nothing to read;
-`seek` does, and always says from where. So the client never looks for a position by itself, and no record can come from one
-that is not the policy's.
+A rebalance gives the client nothing to read; `seek` does, and always says from where (see `assigning`). So no record comes
+from a position that is not the policy's.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock
-from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from worker.kafka.driver import Committed, KafkaFailure, Refused, Unreachable
+from worker.kafka.driver import Committed, KafkaFailure, NoCommittedOffset, Refused, Unreachable
 from worker.kafka.drivers.librdkafka.admin import Admin, TopicWatch, named
+from worker.kafka.drivers.librdkafka.assigning import ASSIGNING, theirs
 from worker.kafka.drivers.librdkafka.errors import Heard, ours, translated
+from worker.kafka.drivers.librdkafka.reading import check, headers, place, text
 from worker.kafka.drivers.timeouts import call_with_timeout
 from worker.ports import Clock
-from worker.records import UNREADABLE_HEADERS, Headers, Membership, Partition, Record
+from worker.records import Membership, Partition, Record
 
 SLICE_SECONDS = 0.05
 """How long the client is polled in one go: a commit from another thread waits for it."""
 CLOSE_SECONDS = 5.0
 PASSING = (Unreachable, KafkaFailure)
 """The failures, by their very types, that the client gets over by itself: no record is missing for them."""
-NO_OFFSET = -1001
-METADATA_PREFIX = b"CGMDv2:"
-TOPIC_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class LibrdkafkaConsumer:
@@ -46,6 +42,7 @@ class LibrdkafkaConsumer:
         watch: TopicWatch,
         heard: Heard,
         clock: Clock,
+        group_protocol: str,
         instance_id: str,
         request_timeout_seconds: float,
     ) -> None:
@@ -55,6 +52,10 @@ class LibrdkafkaConsumer:
         self._watch = watch
         self._heard = heard
         self._clock = clock
+        self._assigning = ASSIGNING[group_protocol]()
+        self._in_rounds = group_protocol != "consumer"
+        """Whether each generation ends with an assignment, as in every protocol but KIP-848's: there a member's epoch rises
+        with or without one, and partitions may come long after it."""
         self._instance_id = instance_id
         self._seconds = request_timeout_seconds
         self._turn, self._in_use = Lock(), Lock()
@@ -65,6 +66,8 @@ class LibrdkafkaConsumer:
         self._positions: dict[Partition, int] = {}
         self._read: frozenset[Partition] = frozenset()
         """What the client reads, or would if it were not paused."""
+        self._unplaced = False
+        """Whether partitions came that have no position; tells the policy where a new generation does not."""
         self._paused = False
         self._held: KafkaFailure | None = None
         """To be raised by the next poll: records that came before it were handed out first."""
@@ -80,6 +83,7 @@ class LibrdkafkaConsumer:
         while True:
             self._watch.look()
             self._raise_held()
+            self._raise_unplaced()
             left_seconds = deadline - self._clock.monotonic()
             found = self._sorted(self._messages(max(0.0, min(left_seconds, SLICE_SECONDS)), max_records))
             if found or left_seconds <= SLICE_SECONDS:
@@ -117,11 +121,14 @@ class LibrdkafkaConsumer:
                 self._held = self._failure(error)
                 if type(self._held) not in PASSING:
                     break  # what follows may be anything, and is read again by whoever comes next
-        polled = {Partition(self._topic, number): records for number, records in found.items()}
+        given = ((Partition(self._topic, number), records) for number, records in found.items())
+        # A rebalance may have taken one away since.
+        polled = {partition: records for partition, records in given if partition in self._read}
         for partition, records in polled.items():
             self._positions[partition] = records[-1].offset + 1
         for partition, end in ends.items():
-            self._positions[partition] = max(end, self._positions.get(partition, end))
+            if partition in self._read:
+                self._positions[partition] = max(end, self._positions.get(partition, end))
         return polled
 
     def _record(self, message: Message) -> Record:
@@ -132,7 +139,7 @@ class LibrdkafkaConsumer:
             message.timestamp()[1],
             message.key(),
             message.value(),
-            _headers(message),
+            headers(message),
         )
 
     def _failure(self, error: KafkaError) -> KafkaFailure:
@@ -148,6 +155,12 @@ class LibrdkafkaConsumer:
             raise fatal if type(fatal) not in PASSING else Refused(str(fatal), fatal.status)
         if held is not None:
             raise held
+
+    def _raise_unplaced(self) -> None:
+        """Once: the policy reads on until it has placed them."""
+        unplaced, self._unplaced = self._unplaced, False
+        if unplaced and not self._in_rounds:
+            raise NoCommittedOffset("partitions were assigned that have no position yet")
 
     @contextmanager
     def _client_free(self) -> Iterator[None]:
@@ -165,21 +178,29 @@ class LibrdkafkaConsumer:
     # The client calls these two within `consume`. They never raise: it would lose what it is about to hand out.
 
     def _on_assign(self, client: Consumer, partitions: list[TopicPartition]) -> None:
-        self._read_nothing(lambda: client.assign([]))
-        self._assigned = frozenset(Partition(tp.topic, tp.partition) for tp in partitions)
-        generation, member = _place(client.consumer_group_metadata())
-        self._assigned_as = generation, member
+        added = frozenset(Partition(tp.topic, tp.partition) for tp in partitions)
+        self._forget(added)
+        self._assigned |= added
+        self._unplaced = self._unplaced or bool(added)
+        self._answer(lambda: self._assigning.take_none(client))
+        self._assigned_as = place(client.consumer_group_metadata())
 
-    def _on_revoke(self, client: Consumer, _partitions: list[TopicPartition]) -> None:
-        self._read_nothing(client.unassign)
-        self._assigned, self._assigned_as = frozenset(), None
+    def _on_revoke(self, client: Consumer, partitions: list[TopicPartition]) -> None:
+        lost = frozenset(Partition(tp.topic, tp.partition) for tp in partitions)
+        read = lost & self._read
+        self._forget(lost)
+        self._assigned -= lost
+        self._assigned_as = None
+        self._answer(lambda: self._assigning.give_back(client, read))
 
-    def _read_nothing(self, answer: Callable[[], None]) -> None:
-        """`answer` is the call that the client waits for in either case; without one it assigns what it was given."""
-        self._read = frozenset()
-        self._positions.clear()
+    def _forget(self, partitions: frozenset[Partition]) -> None:
+        self._read -= partitions
+        for partition in partitions:
+            self._positions.pop(partition, None)
+
+    def _answer(self, call: Callable[[], None]) -> None:
         try:
-            answer()
+            call()
         except KafkaException as error:
             self._held = ours(error)
 
@@ -194,10 +215,10 @@ class LibrdkafkaConsumer:
 
     def _look_around(self) -> None:
         token = self._client.consumer_group_metadata()
-        generation, member = place = _place(token)
+        generation, member = now_at = place(token)
         joined = generation >= 0 and bool(member)
         # The generation is a new one from the answer to the join on, and the assignment comes later.
-        rebalancing = joined and place != self._assigned_as
+        rebalancing = joined and (now_at != self._assigned_as if self._in_rounds else generation == 0)
         now = self._membership
         if (token, rebalancing) != (now.token, now.rebalancing):
             self._membership = Membership(generation, member, self._instance_id, rebalancing, token)
@@ -215,15 +236,15 @@ class LibrdkafkaConsumer:
         if not partitions:
             return {}
         with self._client_free(), translated():
-            found = self._client.committed([TopicPartition(*p) for p in partitions], timeout=self._seconds)
-        _check(found)
-        return {Partition(tp.topic, tp.partition): Committed(tp.offset, _text(tp)) for tp in found if tp.offset >= 0}
+            found = self._client.committed(theirs(partitions), timeout=self._seconds)
+        check(found)
+        return {Partition(tp.topic, tp.partition): Committed(tp.offset, text(tp)) for tp in found if tp.offset >= 0}
 
     def commit(self, offsets: Mapping[Partition, int], metadata: str) -> None:
         """See driver.Consumer. While the coordinator is away the client waits for it, up to the session timeout."""
         with self._client_free(), translated():
             done = self._client.commit(offsets=named(offsets, metadata), asynchronous=False)
-        _check(done)
+        check(done)
 
     def close(self) -> None:
         """See driver.Consumer."""
@@ -235,13 +256,14 @@ class LibrdkafkaConsumer:
     # --- positions ---------------------------------------------------------------------------------------------------
 
     def seek(self, offsets: Mapping[Partition, int]) -> None:
-        """See driver.Consumer. The client's own seek fails where it has no position yet: everything is assigned anew."""
+        """See driver.Consumer."""
         self._positions |= offsets
-        self._read = frozenset(partition for partition in self._assigned if partition in self._positions)
+        was, self._read = self._read, frozenset(p for p in self._assigned if p in self._positions)
+        self._unplaced = self._read != self._assigned
         with self._client_free(), translated():
-            self._client.assign([TopicPartition(*p, self._positions[p]) for p in sorted(self._read)])
+            self._assigning.read(self._client, was, {partition: self._positions[partition] for partition in self._read})
             # A partition that was paused once is still: that outlasts assignments.
-            (self._client.pause if self._paused else self._client.resume)(self._theirs())
+            (self._client.pause if self._paused else self._client.resume)(theirs(self._read))
 
     def position(self, partition: Partition) -> int:
         """See driver.Consumer."""
@@ -262,17 +284,14 @@ class LibrdkafkaConsumer:
         if not self._paused:
             self._paused = True
             with translated():
-                self._client.pause(self._theirs())
+                self._client.pause(theirs(self._read))
 
     def resume(self) -> None:
         """See driver.Consumer."""
         if self._paused:
             self._paused = False
             with translated():
-                self._client.resume(self._theirs())
-
-    def _theirs(self) -> list[TopicPartition]:
-        return [TopicPartition(*partition) for partition in self._read]
+                self._client.resume(theirs(self._read))
 
     # --- topics ------------------------------------------------------------------------------------------------------
 
@@ -299,42 +318,3 @@ class LibrdkafkaConsumer:
         found = self._admin.topics(topics)
         self._watch.ids |= {name: topic.id for name, topic in found.items()}
         return {name: topic.partitions for name, topic in found.items()}
-
-
-def _place(token: bytes) -> tuple[int, str]:
-    """Generation and member id in the client's group metadata: prefix, generation (int32, little-endian), group, NUL,
-    member id, NUL, and the rest."""
-    if not token.startswith(METADATA_PREFIX):
-        raise RuntimeError(f"group metadata in an unknown form: {token[:16]!r}")
-    start = len(METADATA_PREFIX) + 4
-    _group, member, _rest = token[start:].split(b"\0", 2)
-    return int.from_bytes(token[start - 4 : start], "little", signed=True), member.decode()
-
-
-def _headers(message: Message) -> Headers:
-    """The record's headers. Where one of their names is not UTF-8 the client gives out none of them, and must not be asked
-    again: the list it has then made holds no objects but NULL."""
-    try:
-        return message.headers() or ()
-    except (UnicodeDecodeError, SystemError):
-        return UNREADABLE_HEADERS
-
-
-def _text(committed: TopicPartition) -> str:
-    """What was committed with an offset. The client loses the NUL that ends the text (librdkafka 2.16,
-    rd_kafka_topic_partition_list_update), so its Python binding reads on to the next one in memory. Both drivers therefore
-    commit a NUL with the text. Where another program has not, a topic's id is cut out; text that is not UTF-8 counts
-    as none."""
-    try:
-        text = str(committed.metadata or "")
-    except UnicodeDecodeError:
-        return ""
-    topic_id = TOPIC_ID.match(text)
-    return topic_id[0] if topic_id else text
-
-
-def _check(partitions: Sequence[Any]) -> None:
-    """Raises what went wrong with any of them."""
-    for partition in partitions:
-        if partition.error is not None:
-            raise ours(partition.error)

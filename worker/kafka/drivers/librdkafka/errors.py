@@ -45,7 +45,8 @@ TABLE: tuple[tuple[type[KafkaFailure], tuple[int, ...]], ...] = (
             KafkaError.UNSUPPORTED_VERSION,
         ),
     ),
-    (FencedInstance, (KafkaError.FENCED_INSTANCE_ID,)),
+    # The second is KIP-848's: there whoever comes second is refused.
+    (FencedInstance, (KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID)),
     # Fatal to a client; a transaction that has timed out says the same.
     (FencedProducer, (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)),
     # There is always a position (see consumer), so the first cannot be for want of one.

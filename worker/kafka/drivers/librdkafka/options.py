@@ -45,8 +45,7 @@ def consumer_options(settings: Settings) -> dict[str, Any]:
     return connection_options(settings) | {
         "group.id": settings.group,
         **({"group.instance.id": settings.instance_id} if settings.instance_id else {}),
-        # Eager, and what kafka-python offers first: members with either client can share a group.
-        "partition.assignment.strategy": "range,roundrobin",
+        **_group_options(settings),
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
@@ -58,8 +57,6 @@ def consumer_options(settings: Settings) -> dict[str, Any]:
         "enable.partition.eof": True,
         "allow.auto.create.topics": False,
         "max.poll.interval.ms": _ms(settings.max_poll_interval_seconds),
-        "session.timeout.ms": _ms(settings.session_timeout_seconds),
-        "heartbeat.interval.ms": min(3_000, _ms(settings.session_timeout_seconds) // 3),
         "max.partition.fetch.bytes": settings.fetch_bytes,
         "fetch.max.bytes": 4 * settings.fetch_bytes,
         # It reads ahead by this much, and looks again after the back-off; a second, the default, starves so short a queue.
@@ -68,6 +65,19 @@ def consumer_options(settings: Settings) -> dict[str, Any]:
         "fetch.queue.backoff.ms": 5,
         # New partitions of the topic are seen after this long.
         "topic.metadata.refresh.interval.ms": 30_000,
+    }
+
+
+def _group_options(settings: Settings) -> dict[str, Any]:
+    """How the group shares out its partitions."""
+    if settings.kafka_group_protocol == "consumer":
+        return {"group.protocol": "consumer"}  # KIP-848: the brokers assign, and have the session's timeout
+    # Eager is what kafka-python offers first: members with either client can share a group.
+    eager = settings.kafka_group_protocol == "classic"
+    return {
+        "partition.assignment.strategy": "range,roundrobin" if eager else "cooperative-sticky",
+        "session.timeout.ms": _ms(settings.session_timeout_seconds),
+        "heartbeat.interval.ms": min(3_000, _ms(settings.session_timeout_seconds) // 3),
     }
 
 

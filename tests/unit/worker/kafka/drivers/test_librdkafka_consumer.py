@@ -129,6 +129,7 @@ def consumer(client: ScriptedClient, heard: Heard) -> LibrdkafkaConsumer:
         watch=TopicWatch(admin, "reviews", clock),
         heard=heard,
         clock=clock,
+        group_protocol="classic",
         instance_id="me",
         request_timeout_seconds=1,
     )
