@@ -42,6 +42,8 @@ class Plan:
     """Reviews a second while faults strike; what is missing afterwards is sent as fast as it goes."""
     kafka_client: str = "kafka-python"
     """The workers'; what the run itself asks of Kafka goes through kafka-python, so that a client is no judge of itself."""
+    group_protocol: str = "classic"
+    """The workers'; see the setting kafka-group-protocol."""
 
 
 @dataclass
@@ -75,13 +77,13 @@ def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = lambda _line: 
     outcome = Outcome(plan.seed)
     started = time.monotonic()
     partitions = (3, random.choice((3, 4)))
-    client = {"kafka_client": plan.kafka_client}
+    client = {"kafka_client": plan.kafka_client, "kafka_group_protocol": plan.group_protocol}
     with World(folder, workers=plan.workers, partitions=partitions, settings=client, jars=jars) as world:
         reviews = Reviews(
             plan.seed, world.models.by_remainder, malformed_share=MALFORMED_SHARE, poison_share=POISON_SHARE
         )
         world.start_workers()
-        workers = f"{plan.workers} workers with {plan.kafka_client}"
+        workers = f"{plan.workers} workers with {plan.kafka_client} ({plan.group_protocol})"
         say(f"seed {plan.seed}: {workers}, {partitions} partitions, history in {world.history.path}")
         feed = Feed(world, reviews, plan)
         feed.start()

@@ -30,6 +30,11 @@ GROUP = "faults"
 MODEL = "sentiment_classifier"
 BROKER_SETTINGS = {
     "group.min.session.timeout.ms": "1000",
+    # The same for KIP-848's groups, whose sessions are the broker's to set: as long as the workers' (see slots), not 45 s.
+    "group.consumer.min.session.timeout.ms": "1000",
+    "group.consumer.session.timeout.ms": "6000",
+    "group.consumer.min.heartbeat.interval.ms": "500",
+    "group.consumer.heartbeat.interval.ms": "2000",
     # How often the broker looks for transactions that timed out (default 10 s).
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
 }
