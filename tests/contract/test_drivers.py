@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from threading import Thread
 from typing import Any
 
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 from deploy.local.broker import Broker
 from tests.conftest import MakeTopics
@@ -233,6 +233,47 @@ def test_positions_move_with_what_is_handed_out_and_over_marks(place: Place, dri
     assert consumer.beginning_offsets(place.partitions) == {first: 0, second: 0}
     consumer.seek({first: 4, second: 0})
     assert [record.offset for record in read(consumer, 2)] == [4, 5]
+
+
+@drivers
+def test_of_compressed_transactions_the_committed_ones_are_handed_out_whoever_reads_on(
+    place: Place, driver: str
+) -> None:
+    """In every codec, and on both sides of a rebalance."""
+
+    def fill(half: bytes) -> list[tuple[int, bytes]]:
+        for codec in ("gzip", "snappy", "lz4", "zstd"):
+            producer = KafkaProducer(
+                bootstrap_servers=place.bootstrap, transactional_id=f"of-{place.topic}", compression_type=codec
+            )
+            producer.init_transactions()
+            for end, what in ((producer.abort_transaction, b"aborted"), (producer.commit_transaction, codec.encode())):
+                producer.begin_transaction()
+                for partition in (0, 1):
+                    for _ in range(3):
+                        producer.send(place.topic, half + what * 20, partition=partition)
+                producer.flush()
+                end()
+            producer.close()
+        return [(number, half + codec * 20) for number in (0, 1) for codec in (b"gzip", b"snappy", b"lz4", b"zstd")] * 3
+
+    def handed_out(records: Sequence[Record]) -> list[tuple[int, bytes]]:
+        return sorted((record.partition, record.value or b"") for record in records)
+
+    first = place.consumer(driver)
+    settled(first)
+    first.seek(dict.fromkeys(place.partitions, 0))
+    before = fill(b"before ")
+    assert handed_out(read(first, len(before))) == sorted(before)
+    wait_for(lambda: not first.poll(0.1, 10), WAIT_SECONDS, "the end")
+    ends = {partition: first.position(partition) for partition in place.partitions}
+    second = place.consumer(driver)
+    wait_for(lambda: [settled_once(c) for c in (first, second)] == [1, 1], WAIT_SECONDS, "a partition for each")
+    for each in (first, second):
+        each.seek({partition: ends[partition] for partition in each.assignment()})
+    after = fill(b"after ")
+    found = [record for each in (first, second) for record in read(each, len(after) // 2)]
+    assert handed_out(found) == sorted(after)
 
 
 @drivers

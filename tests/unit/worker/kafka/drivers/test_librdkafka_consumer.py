@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from worker.kafka.driver import Committed, FencedInstance, KafkaFailure, OffsetOutOfRange, Refused, UnreadableRecord
+from worker.kafka.driver import (
+    Committed,
+    FencedInstance,
+    KafkaFailure,
+    NoCommittedOffset,
+    OffsetOutOfRange,
+    Refused,
+    UnreadableRecord,
+)
 from worker.kafka.drivers.librdkafka.admin import ASK_SECONDS, SILENT_SECONDS, TopicWatch
 from worker.kafka.drivers.librdkafka.consumer import LibrdkafkaConsumer
 from worker.kafka.drivers.librdkafka.errors import Heard
@@ -120,6 +128,15 @@ def heard() -> Heard:
 
 @pytest.fixture
 def consumer(client: ScriptedClient, heard: Heard) -> LibrdkafkaConsumer:
+    return a_consumer(client, heard, "classic")
+
+
+@pytest.fixture
+def incremental(client: ScriptedClient, heard: Heard) -> LibrdkafkaConsumer:
+    return a_consumer(client, heard, "consumer")
+
+
+def a_consumer(client: ScriptedClient, heard: Heard, group_protocol: str) -> LibrdkafkaConsumer:
     clock = ManualClock()
     admin: Any = Answers()
     return LibrdkafkaConsumer(
@@ -129,7 +146,7 @@ def consumer(client: ScriptedClient, heard: Heard) -> LibrdkafkaConsumer:
         watch=TopicWatch(admin, "reviews", clock),
         heard=heard,
         clock=clock,
-        group_protocol="classic",
+        group_protocol=group_protocol,
         instance_id="me",
         request_timeout_seconds=1,
     )
@@ -165,6 +182,57 @@ def test_what_comes_while_it_is_paused_is_paused_too(client: ScriptedClient, con
     consumer.resume()
     consumer.resume()
     assert client.calls[-2:] == [("pause", {0: -1001, 1: -1001}), ("resume", {0: -1001, 1: -1001})]
+
+
+def test_partitions_come_and_go_one_by_one_where_the_group_protocol_says_so(
+    client: ScriptedClient, incremental: LibrdkafkaConsumer
+) -> None:
+    join(client, incremental)
+    client.batches.append(client.revoked(0))
+    incremental.poll(0, 10)
+    assert client.calls == [
+        ("subscribe", None),
+        ("incremental_assign", {}),
+        ("incremental_unassign", {}),
+        ("incremental_assign", {0: 0, 1: 5}),
+        ("resume", {0: -1001, 1: -1001}),
+        ("incremental_unassign", {0: -1001}),
+    ]
+    assert incremental.assignment() == {OTHER}
+    assert (incremental.position(ONE), incremental.position(OTHER)) == (-1, 5)
+    client.batches.append([record(0), record(5, 1)])
+    # The first is from before its partition was taken away.
+    assert [(p.partition, [r.offset for r in found]) for p, found in incremental.poll(0, 10).items()] == [(1, [5])]
+    assert incremental.position(ONE) == -1
+
+
+def test_a_partition_that_comes_within_an_epoch_is_told_until_it_is_placed(
+    client: ScriptedClient, incremental: LibrdkafkaConsumer
+) -> None:
+    """KIP-848: another member gives it up later than the epoch begins. Untold, it would never be read."""
+    join(client, incremental)
+    client.batches.append(client.revoked(0))
+    incremental.poll(0, 10)
+    before = incremental.membership()
+    client.batches.append(client.assigned(0))
+    incremental.poll(0, 10)
+    assert incremental.membership() == before
+    with pytest.raises(NoCommittedOffset):
+        incremental.poll(0, 10)
+    incremental.seek({ONE: 3})
+    assert client.calls[-2] == ("incremental_assign", {0: 3, 1: 5})
+    incremental.poll(0, 10)
+
+
+def test_an_epoch_that_rises_without_an_assignment_is_no_rebalance(
+    client: ScriptedClient, incremental: LibrdkafkaConsumer
+) -> None:
+    client.metadata = metadata(0, "member")
+    assert incremental.membership().rebalancing
+    join(client, incremental)
+    client.metadata = metadata(2, "member")
+    now = incremental.membership()
+    assert (now.generation, now.rebalancing) == (2, False)
 
 
 def test_a_member_whose_assignment_has_not_come_yet_is_rebalancing(
