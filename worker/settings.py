@@ -155,6 +155,11 @@ class Settings(BaseSettings):
     batch_tokens: Count = Field(
         65_536, description="Tokens in one Predict call at most, padding included; a longer review goes alone."
     )
+    batch_padding_tokens: Count = Field(
+        12_000,
+        description="Padding in one Predict call at most, where another call avoids it. As many as another call is worth: "
+        "fewer for a model that costs much a token.",
+    )
     fill_seconds: float = Field(
         0, ge=0, description="Wait up to this long for a window to fill. 0: send what is there."
     )
