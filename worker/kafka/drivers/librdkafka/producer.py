@@ -18,6 +18,8 @@ from worker.records import Membership, Partition
 BATCH_BYTES = 262_144
 SMALLEST_BATCH_BYTES = 1_024
 DISCARD_SECONDS = 2.0
+GRACE_SECONDS = 0.5
+"""For the client to tell by itself, and more exactly, that its time is up."""
 FLUSH_SECONDS = 0.05
 """How often it is looked whether a record has failed: once one has, a flush lasts until its time is up."""
 SLOW_CALL_SECONDS = 0.35
@@ -123,11 +125,12 @@ class LibrdkafkaProducer:
                     raise Unreachable(f"not all records were acknowledged within {self._delivery_seconds:g} s")
 
     def send_offsets(self, offsets: Mapping[Partition, int], metadata: str, membership: Membership) -> None:
-        """See driver.Producer."""
+        """See driver.Producer. The client forgets its own limit while it waits for the group's coordinator, and can wait for
+        ever (librdkafka issues 5456 and 5511)."""
+        send, seconds = self._client.send_offsets_to_transaction, self._transaction_seconds
+        commits = named(offsets, metadata)
         self._timed(
-            lambda: self._client.send_offsets_to_transaction(
-                named(offsets, metadata), membership.token, self._transaction_seconds
-            )
+            lambda: call_with_timeout(seconds + GRACE_SECONDS, lambda: send(commits, membership.token, seconds))
         )
 
     def commit(self) -> Commit:

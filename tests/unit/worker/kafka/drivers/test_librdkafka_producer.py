@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from worker.kafka.driver import Commit, FencedProducer, KafkaFailure, Outgoing, TooLarge, Unreachable
+from worker.kafka.drivers.librdkafka import producer as producer_module
 from worker.kafka.drivers.librdkafka.errors import Heard
 from worker.kafka.drivers.librdkafka.producer import BATCH_BYTES, SLOW_CALL_SECONDS, BatchSize, LibrdkafkaProducer
 from worker.records import Membership
@@ -64,6 +66,7 @@ def a_producer(
     *,
     heard: Heard | None = None,
     batch_size: BatchSize | None = None,
+    transaction_timeout_seconds: float = 30,
 ) -> LibrdkafkaProducer:
     return LibrdkafkaProducer(
         client,
@@ -71,7 +74,7 @@ def a_producer(
         heard=heard or Heard(),
         batch_size=batch_size or BatchSize(),
         delivery_timeout_seconds=1,
-        transaction_timeout_seconds=30,
+        transaction_timeout_seconds=transaction_timeout_seconds,
     )
 
 
@@ -169,6 +172,19 @@ def test_slow_offsets_put_the_commit_in_doubt_and_not_the_next_one() -> None:
     assert producer.commit() is Commit.DOUBTFUL
     producer.begin()
     assert producer.commit() is Commit.CERTAIN
+
+
+def test_offsets_that_the_client_never_gets_rid_of_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for the group's coordinator without a limit, whatever limit it is given."""
+    monkeypatch.setattr(producer_module, "GRACE_SECONDS", 0.0)
+    client, end = ScriptedClient(), Event()
+    client.send_offsets_to_transaction = lambda *_: end.wait()  # type: ignore[method-assign]
+    producer = a_producer(client, transaction_timeout_seconds=0.05)
+    producer.begin()
+    with pytest.raises(Unreachable):
+        producer.send_offsets({}, "", Membership(1, "member"))
+    producer.discard()
+    end.set()
 
 
 def test_a_commit_that_fails_raises() -> None:
