@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     )
     kafka_group_protocol: Literal["classic", "cooperative", "consumer"] = Field(
         "classic",
-        description="How the group shares out its partitions: classic (every rebalance stops every worker for a moment), cooperative (the others keep their partitions; KIP-429) or consumer (the brokers assign; KIP-848, Kafka 4.0 or newer). The last two need librdkafka in every worker of the group.",
+        description="How the group shares out its partitions: classic (a rebalance takes all of them away first), cooperative (it moves single ones; KIP-429) or consumer (so do the brokers themselves; KIP-848, Kafka 4.0 or newer). The last two need librdkafka in every worker of the group.",
     )
     group: str = Field("inferry-worker", description="Consumer group.")
     input_topic: str = Field("reviews", description="Topic the reviews are read from.")
