@@ -27,6 +27,13 @@ class MakeWorld(Protocol):
 
 both_clients = pytest.mark.parametrize("kafka_client", MAKERS, indirect=True)
 """The test runs once with each Kafka client in its workers; all others run with the default one."""
+deliveries_and_clients = pytest.mark.parametrize(
+    ("delivery", "kafka_client"),
+    [("exactly-once", DEFAULT), ("at-least-once", DEFAULT), ("exactly-once", "librdkafka")],
+    indirect=["kafka_client"],
+)
+"""Both deliveries with the default client, and the harder one with the other: what the clients do differently in the easier
+one, the contract suite shows for less."""
 
 
 @pytest.fixture

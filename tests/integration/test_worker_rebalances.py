@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.integration.conftest import MakeWorld, both_clients
+from tests.integration.conftest import MakeWorld, both_clients, deliveries_and_clients
 from tests.support.harness import wait_for
 from tests.support.worker_world import Load, World, delivered, held_partitions
 
@@ -14,9 +14,8 @@ ALL = {0, 1, 2, 3}
 pytestmark = pytest.mark.lasts(15)
 
 
-@both_clients
+@deliveries_and_clients
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
 def test_a_second_worker_joins_and_leaves_under_load(
     make_world: MakeWorld, delivery: str, number: signal.Signals
 ) -> None:
@@ -110,8 +109,7 @@ def test_a_static_member_is_back_within_its_session_without_a_rebalance(make_wor
     world.assert_in_order()
 
 
-@both_clients
-@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
+@deliveries_and_clients
 def test_two_workers_under_one_instance_id_end_with_a_sentence_instead_of_fighting(
     make_world: MakeWorld, delivery: str
 ) -> None:
