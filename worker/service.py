@@ -14,7 +14,7 @@ from worker.backoff import Backoff
 from worker.clock import SystemClock
 from worker.errors import KafkaUnavailable, ServingUnavailable, WorkerError
 from worker.kafka import Kafka
-from worker.observability import Health, Telemetry
+from worker.observability import About, Health, StatusPage, Telemetry
 from worker.pipeline import Options, Pipeline, assemble
 from worker.pipeline.batching import Limits
 from worker.pipeline.decoding import decoder
@@ -79,12 +79,17 @@ class Service:
 
     def _open_port(self, closing: ExitStack) -> None:
         settings = self._settings
+        live, ready = partial(self.telemetry.stalled, settings.stall_seconds), self.telemetry.unready
+        about = About.of(settings.redacted())
+        page = StatusPage(self._registry.collect, about, live=live, ready=ready, clock=self._clock)
         health = Health(
             settings.metrics_host,
             settings.metrics_port,
             self._registry,
-            live=partial(self.telemetry.stalled, settings.stall_seconds),
-            ready=self.telemetry.unready,
+            live,
+            ready,
+            pages=page.routes,
+            tick=page.tick,
         )
         port = health.start()
         closing.callback(health.close)

@@ -186,9 +186,9 @@ class Settings(BaseSettings):
         description="Share of dead letters among the last 1,000 records that stops the worker; 1: never.",
     )
     dead_letter_run: int = Field(500, ge=0, description="Dead letters in a row that stop the worker; 0: never.")
-    metrics_host: str = Field("0.0.0.0", description="Address of /metrics, /livez and /readyz.")  # noqa: S104  scraped from elsewhere
+    metrics_host: str = Field("0.0.0.0", description="Address of the status page, /metrics, /livez and /readyz.")  # noqa: S104  scraped from elsewhere
     metrics_port: int = Field(
-        9464, ge=0, le=65535, description="Port of /metrics, /livez and /readyz; 0: any free one."
+        9464, ge=0, le=65535, description="Port of the status page, /metrics, /livez and /readyz; 0: any free one."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line written."

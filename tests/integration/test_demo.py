@@ -66,6 +66,7 @@ def test_the_demo_answers_every_review(encoder: str, folder: Path, model_base_pa
     assert f"{REVIEWS}, each answered" in done.stdout, done.stdout
     assert "That movie i saw the other day was fantastic" in done.stdout
     assert "Everything the demo started has been stopped" in done.stdout
+    assert "The worker's status page, while the demo runs: http://127.0.0.1:" in done.stdout
     log = (folder / ".inferry" / "demo" / "logs" / "worker.log").read_text()
     assert f'"encoder":"{encoder}"' in log.replace('": "', '":"'), log
 
