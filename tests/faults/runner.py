@@ -40,6 +40,10 @@ class Plan:
     workers: int = 2
     rate: float = 400.0
     """Reviews a second while faults strike; what is missing afterwards is sent as fast as it goes."""
+    kafka_client: str = "kafka-python"
+    """The workers'; what the run itself asks of Kafka goes through kafka-python, so that a client is no judge of itself."""
+    group_protocol: str = "classic"
+    """The workers'; see the setting kafka-group-protocol."""
     processes: int = 1
     """Of each worker; with more than one, single processes are struck too."""
 
@@ -75,13 +79,18 @@ def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = lambda _line: 
     outcome = Outcome(plan.seed)
     started = time.monotonic()
     partitions = (3, random.choice((3, 4)))
-    settings = {"processes": plan.processes}
+    settings = {
+        "kafka_client": plan.kafka_client,
+        "kafka_group_protocol": plan.group_protocol,
+        "processes": plan.processes,
+    }
     with World(folder, workers=plan.workers, partitions=partitions, settings=settings, jars=jars) as world:
         reviews = Reviews(
             plan.seed, world.models.by_remainder, malformed_share=MALFORMED_SHARE, poison_share=POISON_SHARE
         )
         world.start_workers()
-        workers = f"{plan.workers} workers" + (f" of {plan.processes} processes" if plan.processes > 1 else "")
+        several = f" of {plan.processes} processes" if plan.processes > 1 else ""
+        workers = f"{plan.workers} workers{several} with {plan.kafka_client} ({plan.group_protocol})"
         say(f"seed {plan.seed}: {workers}, {partitions} partitions, history in {world.history.path}")
         feed = Feed(world, reviews, plan)
         feed.start()
