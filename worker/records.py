@@ -16,6 +16,9 @@ from protos.model_card import EncoderKind
 
 Headers = Sequence[tuple[str, bytes]]
 
+UNREADABLE_HEADERS: Headers = (("inferry-unreadable-headers", b""),)
+"""In place of a record's headers where the Kafka client cannot read them. Known by identity."""
+
 
 class Partition(NamedTuple):
     """One partition of one topic."""
@@ -105,7 +108,7 @@ class Retry(NamedTuple):
     """Something failed for now and is tried again."""
 
     what: str
-    """start, predict, model, deliver or kafka."""
+    """start, predict, model, deliver or kafka; process in the log of a parent of several."""
     status: str
     """What failed, as the server or client names it: a metric's label, never decided by."""
     attempt: int

@@ -24,7 +24,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from worker.cores import process_count
 from worker.errors import ConfigError
+from worker.names import header_names, names
 from worker.run_bounds import parse_start, parse_until
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -45,6 +47,14 @@ class Settings(BaseSettings):
 
     # Kafka
     bootstrap: str = Field("localhost:9092", description="Kafka brokers, host:port, comma-separated.")
+    kafka_client: Literal["kafka-python", "librdkafka"] = Field(
+        "kafka-python",
+        description="Library that talks to Kafka. librdkafka costs a fraction of the CPU and needs `pip install 'inferry[librdkafka]'`.",
+    )
+    kafka_group_protocol: Literal["classic", "cooperative", "consumer"] = Field(
+        "classic",
+        description="How the group shares out its partitions: classic (a rebalance takes all of them away first), cooperative (it moves single ones; KIP-429) or consumer (so do the brokers themselves; KIP-848, Kafka 4.0 or newer). The last two need librdkafka in every worker of the group.",
+    )
     group: str = Field("inferry-worker", description="Consumer group.")
     input_topic: str = Field("reviews", description="Topic the reviews are read from.")
     output_topic: str = Field("review-labels", description="Topic the labelled results go to.")
@@ -63,13 +73,16 @@ class Settings(BaseSettings):
         description="Unique among live workers, the same after a restart. Empty: `<group>.0`, right for a single worker.",
     )
     instance_id: str = Field("", description="Static group membership (group.instance.id). Empty: dynamic.")
+    client_id: str = Field("inferry-worker", description="Name in the brokers' logs, metrics and quotas (client.id).")
     start: str = Field(
         "committed",
         description="Where to start (`--from` says the same): committed (a partition without a committed offset starts at its "
         "earliest record), earliest, latest, an ISO timestamp, or offsets as `0:120,1:80`.",
     )
     until: str = Field(
-        "", description="Stop after: end (what was there at start) or an ISO timestamp. Empty: run for ever."
+        "",
+        description="Stop after: end (what was there at start), an ISO timestamp, or before offsets as `0:120,1:80` (a partition "
+        "not named is not read). Empty: run for ever.",
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to the brokers."
@@ -168,6 +181,9 @@ class Settings(BaseSettings):
     )
 
     # Running
+    processes: str = Field(
+        "1", coerce_numbers_to_str=True, description="Worker processes on this machine; auto: one for each core."
+    )
     startup_seconds: Seconds = Field(
         60, description="At start, how long to wait for Kafka and the model server to be there."
     )
@@ -200,12 +216,12 @@ class Settings(BaseSettings):
     @property
     def label_names(self) -> tuple[str, ...]:
         """The labels named in the settings, in the order of the outputs; empty for the card's."""
-        return _names(self.labels)
+        return names(self.labels)
 
     @property
     def passed_headers(self) -> tuple[str, ...]:
         """The names of the headers that results have from their reviews."""
-        return _names(self.pass_headers)
+        return header_names(self.pass_headers)
 
     @property
     def producer_id(self) -> str:
@@ -231,6 +247,11 @@ class Settings(BaseSettings):
                 )
         if self.kafka_security_protocol.startswith("SASL") and not self.kafka_sasl_mechanism:
             raise ValueError(f"kafka-security-protocol {self.kafka_security_protocol} needs kafka-sasl-mechanism")
+        if self.kafka_group_protocol != "classic" and self.kafka_client != "librdkafka":
+            raise ValueError(
+                f"kafka-group-protocol {self.kafka_group_protocol} needs kafka-client librdkafka: {self.kafka_client} "
+                "has the classic one only"
+            )
         if self.retry_delay_seconds > self.max_retry_delay_seconds:
             raise ValueError("retry-delay-seconds must not be longer than max-retry-delay-seconds")
         silent_seconds = 2 * self.request_timeout_seconds + self.retry_delay_seconds
@@ -244,11 +265,8 @@ class Settings(BaseSettings):
             raise ValueError(f"the vocabulary file {self.vocabulary} does not exist")
         parse_start(self.start)
         parse_until(self.until)
-        ours = [name for name in self.passed_headers if _is_ours(name)]
-        if ours:
-            raise ValueError(
-                f"pass-headers cannot hold {', '.join(ours)}: the worker writes headers of that name itself"
-            )
+        header_names(self.pass_headers)
+        process_count(self.processes)
         if len(self.label_names) == 1:
             raise ValueError("labels needs at least two names")
         return self
@@ -301,26 +319,8 @@ def load(arguments: Sequence[str]) -> Settings:
         raise ConfigError(str(error)) from None
 
 
-def _names(listed: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in listed.split(",") if name.strip())
-
-
-def _is_ours(header: str) -> bool:
-    return header.lower() == "content-type" or header.lower().startswith(("inferry-", "__connect.errors."))
-
-
 def _sentence(error: ErrorDetails) -> str:
     """One line for a person from one of pydantic's errors; values are left out, they may be secret."""
     where = ".".join(str(part) for part in error["loc"])
     what = error["msg"].removeprefix("Value error, ")
     return f"{where}: {what}" if where else what
-
-
-def settings_table() -> str:
-    """The settings as the README's Markdown table."""
-    rows = ["| setting | default | what it is |", "| --- | --- | --- |"]
-    for name, field in Settings.model_fields.items():
-        default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-        shown = "" if default in ("", None) else f"`{str(default).lower() if isinstance(default, bool) else default}`"
-        rows.append(f"| `{name.replace('_', '-')}` | {shown} | {field.description} |")
-    return "\n".join(rows) + "\n"

@@ -4,6 +4,9 @@ The worker's code has no hooks for this: the classes it uses are wrapped here, i
 it holds a line `STEP COUNT ACTION`, the process ends itself at the COUNT-th passage of that step from then on; ACTION is
 `kill` (SIGKILL) or a number of seconds to stand still. The file is removed as the fault strikes, so one write is one fault.
 SIGUSR1 makes it tell what it thinks (see witness) in the file of the same name that ends in `.opinion`.
+
+With `--processes` nothing is wrapped in the parent: it starts this program for each of its processes, which all look into
+ARMS, and passes SIGUSR1 on to them; each has a file of its own, with its process id in its name.
 """
 
 from __future__ import annotations
@@ -15,19 +18,27 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
-from kafka import KafkaProducer
-from kafka.producer.transaction_manager import EndTxnHandler
+from psutil import Process
 
+import worker.child
+import worker.processes.child
 from tests.faults.witness import Witness
 from worker.__main__ import main
-from worker.kafka.drivers import DEFAULT
+from worker.cores import process_count
 from worker.kafka.source import KafkaSource
 from worker.pipeline.predicting import Predictor
+from worker.settings import load
 
 STEPS = ("poll", "predict", "begin", "first-send", "flush", "offsets", "commit-sent", "commit-acknowledged", "init")
 """In the order of a window; `init` comes before the first one and after each failed delivery."""
+PROCESS = "process"
+"""In the place of a command: this is one process of several; its Kafka client and its channel's descriptor follow."""
+
+COMMIT_SENT_SECONDS = 0.002
+"""From the call of a commit to a moment when librdkafka has sent it, and most often not been answered."""
 
 
 class Trap:
@@ -55,13 +66,16 @@ class Trap:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(float(action))
 
-    def install(self) -> None:
-        """Wraps what the worker calls at each step."""
+    def install(self, client: str) -> None:
+        """Wraps what the worker calls at each step, with that Kafka client."""
         self._after(KafkaSource, "poll", "poll", lambda window: window is not None)
         self._after(Predictor, "finish", "predict")
-        CLIENTS[DEFAULT](self)
+        CLIENTS[client](self)
 
     def _install_kafka_python(self) -> None:
+        from kafka import KafkaProducer
+        from kafka.producer.transaction_manager import EndTxnHandler
+
         self._after(KafkaProducer, "begin_transaction", "begin", self._first_of_a_transaction)
         self._after(KafkaProducer, "send", "first-send", self._is_first)
         self._after(KafkaProducer, "flush", "flush")
@@ -76,6 +90,30 @@ class Trap:
             return original(handler, response)
 
         EndTxnHandler.handle_response = handle_response
+
+    def _install_librdkafka(self) -> None:
+        from worker.kafka.drivers import librdkafka
+        from worker.kafka.drivers.librdkafka import Librdkafka
+        from worker.kafka.drivers.librdkafka.producer import LibrdkafkaProducer
+
+        class Watched(librdkafka.Producer):  # type: ignore[misc]  # the client's own class cannot be changed
+            """The client that the driver makes from now on."""
+
+        librdkafka.Producer = Watched  # type: ignore[misc]
+        self._after(LibrdkafkaProducer, "begin", "begin", self._first_of_a_transaction)
+        self._after(Watched, "produce", "first-send", self._is_first)
+        self._after(LibrdkafkaProducer, "_flush", "flush")
+        self._after(LibrdkafkaProducer, "send_offsets", "offsets")
+        self._after(LibrdkafkaProducer, "commit", "commit-acknowledged")
+        self._after(Librdkafka, "open_producer", "init")
+        original = LibrdkafkaProducer.commit
+
+        def commit(producer: Any) -> Any:
+            """Nobody here sees the answer before the client does: the step is a moment while the commit is under way."""
+            Timer(COMMIT_SENT_SECONDS, self.passing, ("commit-sent",)).start()
+            return original(producer)
+
+        LibrdkafkaProducer.commit = commit  # type: ignore[method-assign]
 
     def _after(
         self, owner: Any, method: str, step: str, counts: Callable[[Any], bool] = lambda _returned: True
@@ -100,7 +138,10 @@ class Trap:
         return self._sends == 1
 
 
-CLIENTS: dict[str, Callable[[Trap], None]] = {"kafka-python": Trap._install_kafka_python}
+CLIENTS: dict[str, Callable[[Trap], None]] = {
+    "kafka-python": Trap._install_kafka_python,
+    "librdkafka": Trap._install_librdkafka,
+}
 """For each driver, by its name, how the steps within its client are wrapped."""
 
 
@@ -111,8 +152,25 @@ def arm(arms: Path, step: str, count: int = 1, action: str = "kill") -> None:
     waiting.rename(arms)
 
 
+def _install(arms: Path, opinion: Path, client: str) -> None:
+    Witness(opinion).install()
+    Trap(arms).install(client)
+
+
+def _start_with_faults(arms: Path, client: str) -> None:
+    """Makes this process the parent of processes that can be killed at a step."""
+    worker.processes.child.PROGRAM = ("-m", "tests.faults.worker_with_faults", str(arms), PROCESS, client)
+    signal.signal(signal.SIGUSR1, lambda number, _frame: [one.send_signal(number) for one in Process().children()])
+
+
 if __name__ == "__main__":
-    own = Path(sys.argv[1])
-    Witness(own.with_suffix(".opinion")).install()
-    Trap(own).install()
-    sys.exit(main(sys.argv[2:]))
+    own, words = Path(sys.argv[1]), sys.argv[2:]
+    if words[0] == PROCESS:
+        _install(own, own.with_name(f"{own.stem}-{os.getpid()}.opinion"), words[1])
+        sys.exit(worker.child.main(int(words[2])))
+    settings = load(words[1:])
+    if process_count(settings.processes) > 1:
+        _start_with_faults(own, settings.kafka_client)
+    else:
+        _install(own, own.with_suffix(".opinion"), settings.kafka_client)
+    sys.exit(main(words))

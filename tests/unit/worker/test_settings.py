@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.readme import settings_table
 from worker.errors import ConfigError
-from worker.settings import Settings, load, settings_table
+from worker.settings import Settings, load
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +38,10 @@ def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_defau
         (["--threshold", "1.5"], "threshold: Input should be less than or equal to 1"),
         (["--window-records", "0"], "window_records: Input should be greater than or equal to 1"),
         (["--kafka-security-protocol", "SASL_SSL"], "needs kafka-sasl-mechanism"),
+        (["--kafka-group-protocol", "consumer"], "kafka-group-protocol consumer needs kafka-client librdkafka"),
         (["--vocabulary", "/nowhere/words.txt"], "/nowhere/words.txt does not exist"),
         (["--labels", "only"], "at least two"),
+        (["--pass-headers", "tenant,Content-Type"], "pass-headers cannot hold Content-Type"),
         (["--retry-delay-seconds", "9"], "must not be longer"),
         (["--stall-seconds", "20"], "stall-seconds (20) must be longer than twice request-timeout-seconds"),
     ],
