@@ -10,7 +10,8 @@ The protobuf forms are in `inferry/v1/review.proto` and `result.proto`. The JSON
     {"review_id": "42", "result_id": "reviews/0/17", "label": "positive", "score": 0.93,
      "scores": {"negative": 0.07, "positive": 0.93},                                 # where the worker was asked for it
      "model": {"name": "sentiment_classifier", "version": 1700000000}, "tokens": 5, "truncated": false,
-     "source": {"topic": "reviews", "partition": 0, "offset": 17}}
+     "source": {"topic": "reviews", "partition": 0, "offset": 17},
+     "attributes": {"country": "FR"}}                                                # where the worker was asked for it
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ class ResultMessage(msgspec.Struct, frozen=True, gc=False):
     source_offset: int
     scores: Mapping[str, float] | None = None
     """Every label's score, where the worker was asked for it."""
+    attributes: Mapping[str, str] | None = None
+    """Attributes of the review, where the worker was asked to pass them on."""
 
 
 class _ReviewJson(msgspec.Struct, gc=False, omit_defaults=True):
@@ -97,6 +100,7 @@ class _ResultJson(msgspec.Struct, gc=False, omit_defaults=True, kw_only=True):
     tokens: int
     truncated: bool
     source: _SourceJson
+    attributes: Mapping[str, str] | None = None
 
 
 _decode_review_json = msgspec.json.Decoder(_ReviewJson).decode
@@ -223,6 +227,7 @@ def encode_result(result: ResultMessage, form: Form = Form.JSON) -> bytes:
                 tokens=result.tokens,
                 truncated=result.truncated,
                 source=_SourceJson(result.source_topic, result.source_partition, result.source_offset),
+                attributes=result.attributes,
             )
         )
     if form is Form.PROTOBUF:
@@ -238,6 +243,7 @@ def encode_result(result: ResultMessage, form: Form = Form.JSON) -> bytes:
             source=result_pb2.Source(
                 topic=result.source_topic, partition=result.source_partition, offset=result.source_offset
             ),
+            attributes=result.attributes,
         ).SerializeToString(deterministic=True)
     raise ValueError(f"A result cannot be written as {form}.")
 
@@ -270,4 +276,5 @@ def decode_result(value: bytes | None, headers: Headers = ()) -> ResultMessage:
         source_topic=found.source.topic,
         source_partition=found.source.partition,
         source_offset=found.source.offset,
+        attributes=dict(found.attributes) if found.attributes else None,
     )

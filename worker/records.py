@@ -159,6 +159,9 @@ class Labelled(msgspec.Struct, frozen=True, gc=False):
     labels: Sequence[str] = ()
     scores: Sequence[float] = ()
     """Every label and its score, where the settings ask for them; otherwise both are empty."""
+    attributes: Mapping[str, str] | None = None
+    """Attributes of the review that its result has, too; None where the settings name none, or the review has none of
+    them."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):

@@ -15,6 +15,7 @@ from worker.channel import Bounds, Port, Running, Summary, Tell, to_nobody
 from worker.clock import SystemClock
 from worker.errors import KafkaUnavailable, ServingUnavailable, WorkerError
 from worker.kafka import Kafka
+from worker.names import names
 from worker.observability import About, Health, StatusPage, Telemetry, open_tracing
 from worker.pipeline import Options, Pipeline, assemble
 from worker.pipeline.batching import Limits
@@ -192,4 +193,5 @@ def pipeline_options(settings: Settings) -> Options:
         drain_seconds=settings.drain_seconds,
         logits=settings.logits,
         all_scores=settings.all_scores,
+        pass_attributes=names(settings.pass_attributes),
     )

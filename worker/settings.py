@@ -175,6 +175,9 @@ class Settings(BaseSettings):
         "traceparent,tracestate",
         description="Headers of a review that its result has, too: names, comma-separated. Empty: none.",
     )
+    pass_attributes: str = Field(
+        "", description="Attributes of a review that its result has, too: names, comma-separated; `*`: all of them."
+    )
     audit_headers: bool = Field(
         False,
         description="Add headers to each result: SHA-256 of the input, worker and group generation (costs about 5 µs a review).",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from protos.codecs import ReviewMessage, decode_result, encode_review
 from tests.faults.proxy import Mode, Proxy
 from tests.integration.conftest import MakeWorld
 from tests.support.harness import read_committed, wait_for
@@ -40,11 +41,17 @@ def test_a_trace_is_whole_from_producer_to_result_and_dead_letter_through_a_retr
     make_world: MakeWorld, proxy: Proxy, collector: Collector
 ) -> None:
     world = make_world(serving=proxy.address, partitions=1)
-    settings = {"pass_headers": "tenant", "model_poll_seconds": 3_600, "dead_letter_share": 1}
+    settings = {
+        "pass_headers": "tenant",
+        "pass_attributes": "country",
+        "model_poll_seconds": 3_600,
+        "dead_letter_share": 1,
+    }
     worker = world.worker(collector.environment, **settings).wait_ready()
     proxy.mode = Mode.REFUSE
     headers = [("tracestate", b"vendor=1"), ("tenant", b"7")]
-    world.push(["a good film"], headers=[("traceparent", traceparent()), *headers])
+    review = ReviewMessage("", "a good film", {"country": "FR", "secret": "x"})
+    world.push([encode_review(review)], headers=[("traceparent", traceparent()), *headers])
     wait_for(lambda: total(worker, "inferry_retries_total") > 0, 60, "a retry")
     proxy.mode = Mode.OPEN
     world.push([b"\xff"], headers=[("traceparent", traceparent(DEAD_TRACE)), *headers])
@@ -52,18 +59,19 @@ def test_a_trace_is_whole_from_producer_to_result_and_dead_letter_through_a_retr
     assert worker.stop() == 0, "what is recorded is handed over at the end"
 
     by_trace = {span.trace: span for span in collector.named("process") if span.parent}
-    review, dead = by_trace[TRACE], by_trace[DEAD_TRACE]
-    assert (review.parent, dead.parent) == (PRODUCER_SPAN, PRODUCER_SPAN)
+    scored, dead = by_trace[TRACE], by_trace[DEAD_TRACE]
+    assert (scored.parent, dead.parent) == (PRODUCER_SPAN, PRODUCER_SPAN)
     assert dead.attributes["inferry.dead_letter.reason"] == "not-utf8"
 
     # Whoever reads the answer goes on below the worker's span.
     [result] = read_committed(world.bootstrap, world.labels)
-    assert context_of(result) == {"traceparent": review.traceparent, "tracestate": b"vendor=1", "tenant": b"7"}
+    assert context_of(result) == {"traceparent": scored.traceparent, "tracestate": b"vendor=1", "tenant": b"7"}
+    assert decode_result(result.value, result.headers).attributes == {"country": "FR"}
     [letter] = read_committed(world.bootstrap, world.dead)
     assert context_of(letter) == {"traceparent": dead.traceparent, "tracestate": b"vendor=1", "tenant": b"7"}
 
     # The review's span points at its window, which has the call that failed and the one that was answered.
-    [window] = [span for span in collector.named("process") if [(span.trace, span.span)] == review.links]
+    [window] = [span for span in collector.named("process") if [(span.trace, span.span)] == scored.links]
     assert window.links == [(TRACE, PRODUCER_SPAN)]
     assert "retry" in [name for name, _ in window.events]
     calls = [span for span in collector.named("tensorflow.serving") if span.parent == window.span]

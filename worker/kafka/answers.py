@@ -92,6 +92,7 @@ class AnswerWriter:
             source_topic=record.topic,
             source_partition=record.partition,
             source_offset=record.offset,
+            attributes=labelled.attributes,
         )
         headers = self._headers
         if self._pass_headers and record.headers:

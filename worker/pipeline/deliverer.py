@@ -10,7 +10,7 @@ import msgspec
 from worker.errors import DeliveryFailed, ModelGone
 from worker.pipeline.dead_letter_limit import DeadLetterLimit
 from worker.pipeline.in_flight import Void, WindowInFlight, WindowsInFlight
-from worker.pipeline.labelling import label, probabilities
+from worker.pipeline.labelling import label, passed_on, probabilities
 from worker.pipeline.predicting import Predictions, Predictor
 from worker.pipeline.preparing import Preparation
 from worker.pipeline.shadow import Shadow
@@ -34,6 +34,7 @@ class Deliverer:
         clock: Clock,
         logits: bool,
         all_scores: bool,
+        pass_attributes: Sequence[str],
     ) -> None:
         self._delivery = delivery
         self._windows = windows
@@ -45,6 +46,7 @@ class Deliverer:
         self._clock = clock
         self._logits = logits
         self._all_scores = all_scores
+        self._pass_attributes = pass_attributes
 
     def run(self) -> None:
         """Delivers windows until no more come. Raises what ends the worker: Fenced, DeadLetterLimitReached, …"""
@@ -87,6 +89,7 @@ class Deliverer:
         decoded, encoded = window.decoded, window.encoded
         dead_letters = list(decoded.dead_letters)
         logits, all_scores, served, rows = self._logits, self._all_scores, encoded.served, encoded.rows
+        wanted = self._pass_attributes
         each = zip(decoded.records, decoded.reviews, rows.tokens, strict=True)
         for index, (record, review, tokens) in enumerate(each):
             rejection = predictions.rejections.get(index)
@@ -94,7 +97,16 @@ class Deliverer:
                 scores = probabilities(predictions.outputs[index], logits=logits)
                 truncated = rows.is_truncated(index)
                 results.append(
-                    label(record, review, scores, served, tokens=tokens, truncated=truncated, all_scores=all_scores)
+                    label(
+                        record,
+                        review,
+                        scores,
+                        served,
+                        tokens=tokens,
+                        truncated=truncated,
+                        all_scores=all_scores,
+                        attributes=passed_on(review.attributes, wanted) if wanted else None,
+                    )
                 )
             else:
                 dead_letters.append(DeadLetter(record, rejection.reason, rejection.detail, "predict"))

@@ -48,6 +48,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     drain_seconds: float
     logits: bool = False
     all_scores: bool = False
+    pass_attributes: tuple[str, ...] = ()
+    """Names of a review's attributes that its result has, too."""
 
 
 class Outcome(NamedTuple):
@@ -170,6 +172,7 @@ def assemble(
         clock=clock,
         logits=options.logits,
         all_scores=options.all_scores,
+        pass_attributes=options.pass_attributes,
     )
     return Pipeline(
         reader, deliverer, windows, state=state, clock=clock, abandon=abandon, drain_seconds=options.drain_seconds
