@@ -1,6 +1,8 @@
-"""Lists of names in settings: labels, headers and attributes, comma-separated."""
+"""Names in settings: lists of labels, headers and attributes, comma-separated, and paths of fields."""
 
 from __future__ import annotations
+
+from protos.fields import Fields, parse_path
 
 
 def names(listed: str) -> tuple[str, ...]:
@@ -14,6 +16,16 @@ def header_names(listed: str) -> tuple[str, ...]:
     if ours:
         raise ValueError(f"pass-headers cannot hold {', '.join(ours)}: the worker writes headers of that name itself")
     return names(listed)
+
+
+def review_fields(text: str, id_field: str, attributes: str) -> Fields:
+    """The fields of a review at these paths. Raises ValueError for what is no path."""
+    if "*" in names(attributes):
+        raise ValueError(
+            "pass-attributes * stands for the attributes of our own form of JSON; with text-field, name paths"
+        )
+    paths = tuple(parse_path(name) for name in names(attributes))
+    return Fields(parse_path(text), parse_path(id_field) if id_field else None, paths)
 
 
 def _is_ours(header: str) -> bool:

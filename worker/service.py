@@ -182,7 +182,7 @@ def batch_limits(settings: Settings) -> Limits:
 def pipeline_options(settings: Settings) -> Options:
     """What the settings say of the pipeline."""
     return Options(
-        decode=decoder(settings.max_review_bytes),
+        decode=decoder(settings.max_review_bytes, settings.review_fields),
         window_records=settings.window_records,
         max_windows=settings.max_windows,
         batch_limits=batch_limits(settings),

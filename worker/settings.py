@@ -24,9 +24,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from protos.fields import Fields
 from worker.cores import process_count
 from worker.errors import ConfigError
-from worker.names import header_names, names
+from worker.names import header_names, names, review_fields
 from worker.run_bounds import parse_start, parse_until
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -170,13 +171,20 @@ class Settings(BaseSettings):
     )
     max_review_bytes: Count = Field(262_144, description="Longest record value that is answered.")
     fetch_bytes: Count = Field(1_048_576, description="Bytes fetched from one partition at a time.")
+    text_field: str = Field(
+        "text",
+        description="Where the text stands in JSON: a dotted path (`review.body`) or a JSON pointer (`/review/body`).",
+    )
+    id_field: str = Field("id", description="Where the id stands in JSON, likewise. Empty: reviews have no id.")
     result_format: Literal["json", "protobuf"] = Field("json", description="How results are written.")
     pass_headers: str = Field(
         "traceparent,tracestate",
         description="Headers of a review that its result has, too: names, comma-separated. Empty: none.",
     )
     pass_attributes: str = Field(
-        "", description="Attributes of a review that its result has, too: names, comma-separated; `*`: all of them."
+        "",
+        description="Attributes of a review that its result has, too: names, comma-separated; `*`: all of them. With a text-field or "
+        "id-field of one's own: paths of fields.",
     )
     audit_headers: bool = Field(
         False,
@@ -220,6 +228,13 @@ class Settings(BaseSettings):
     def label_names(self) -> tuple[str, ...]:
         """The labels named in the settings, in the order of the outputs; empty for the card's."""
         return names(self.labels)
+
+    @property
+    def review_fields(self) -> Fields | None:
+        """Which fields of JSON are a review; None: those of our own form."""
+        if (self.text_field, self.id_field) == ("text", "id"):
+            return None
+        return review_fields(self.text_field, self.id_field, self.pass_attributes)
 
     @property
     def passed_headers(self) -> tuple[str, ...]:
@@ -269,6 +284,7 @@ class Settings(BaseSettings):
         parse_start(self.start)
         parse_until(self.until)
         header_names(self.pass_headers)
+        _ = self.review_fields
         process_count(self.processes)
         if len(self.label_names) == 1:
             raise ValueError("labels needs at least two names")
