@@ -13,7 +13,7 @@ from worker.kafka.testing import FakeConsumer, FakeKafka
 from worker.ports import ServedModel
 from worker.records import Record
 from worker.service import Service, pipeline_options
-from worker.settings import Settings
+from worker.settings import Settings, load
 from worker.testing import FakeModel
 
 STARTUP_SECONDS = 10.0
@@ -99,7 +99,8 @@ def test_one_of_several_tells_its_parent_how_far_it_is(found: Surroundings) -> N
 def test_the_settings_say_where_the_review_stands_and_what_passes_on() -> None:
     value = b'{"review": {"body": "good"}, "nr": 7, "shop": "Rex", "text": "not this"}'
     record = Record("reviews", 0, 1, 0, None, value)
-    options = pipeline_options(Settings(text_field="review.body", id_field="nr", pass_attributes="shop"))
+    flags = ["--text-field", "review.body", "--id-field", "nr", "--pass-attributes", "shop"]
+    options = pipeline_options(load(flags))
     review = options.decode(record)
     assert (review.id, review.text, review.attributes) == ("7", "good", {"shop": "Rex"})
     assert options.pass_attributes == ("shop",)
