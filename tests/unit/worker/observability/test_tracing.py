@@ -11,6 +11,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 
 from protos.codecs import ReviewMessage
 from tests.support.otlp import PRODUCER_SPAN, TRACE, Collector, Found, traceparent
@@ -18,7 +19,7 @@ from worker.backoff import Backoff
 from worker.errors import Cause, ConfigError, DeliveryFailed, InvalidReview, ServingUnavailable
 from worker.observability import Telemetry, open_tracing
 from worker.observability.logs import configure
-from worker.observability.tracing import opening
+from worker.observability.tracing import exporting, opening
 from worker.observability.tracing.spans import MAX_LINKS
 from worker.pipeline import Options, assemble
 from worker.pipeline.batching import Limits
@@ -225,7 +226,8 @@ def test_a_context_that_is_none_is_left_alone(collector: Collector, value: bytes
 
 
 def test_a_tracestate_that_is_too_long_is_dropped_and_the_trace_goes_on(collector: Collector) -> None:
-    headers = [("traceparent", traceparent()), ("tracestate", b"a=" + b"x" * 100_000)]
+    entries = ",".join(f"vendor{number}={'x' * 200}" for number in range(30))
+    headers = [("traceparent", traceparent()), ("tracestate", entries.encode())]
     run = Run([record(0, headers=headers)])
     assert list(run.context("reviews/0/0")) == ["traceparent"]
 
@@ -256,6 +258,20 @@ def prometheus_registry() -> Iterator[Any]:
 
     yield CollectorRegistry()
     configure("info", "json")
+
+
+def test_a_collector_that_hangs_does_not_hold_up_the_worker_s_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = Event()
+
+    class Hanging(TracerProvider):
+        def shutdown(self) -> None:
+            released.wait()
+
+    monkeypatch.setattr(exporting, "CLOSE_SECONDS", 0.01)
+    monkeypatch.setattr(exporting, "TracerProvider", Hanging)
+    tracing = exporting.tracing_over_otlp(Settings())
+    tracing.close()  # would never return
+    released.set()
 
 
 # --- whether traces are on -------------------------------------------------------------------------------------------
