@@ -77,13 +77,13 @@ class Prediction:
     def settle(self, outcome: Scores | BaseException, status: str = "") -> None:
         """Ends the call; whoever waits in result() goes on. The first outcome stands. `status` is for the trace; empty:
         the outcome's own."""
+        if self.trace is not None:  # first: whoever has the answer finds the trace complete
+            self.trace.ended(status or getattr(outcome, "status", type(outcome).__name__))
         with suppress(InvalidStateError):
             if isinstance(outcome, BaseException):
                 self._answer.set_exception(outcome)
             else:
                 self._answer.set_result(outcome)
-        if self.trace is not None:
-            self.trace.ended(status or getattr(outcome, "status", type(outcome).__name__))
 
     @property
     def ended(self) -> bool:

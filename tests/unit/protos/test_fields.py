@@ -82,6 +82,22 @@ def test_other_forms_are_read_as_ever() -> None:
     assert decode_review(b"text", max_bytes=100, fields=FIELDS).text == "text"
 
 
+def test_structured_cloud_events_are_read_by_settings_alone() -> None:
+    """https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/kafka-protocol-binding.md, section 3.3"""
+    event = {
+        "specversion": "1.0",
+        "type": "com.example.review",
+        "source": "/shops/7",
+        "id": "A234-1234",
+        "datacontenttype": "application/json",
+        "data": {"text": "A fine film."},
+    }
+    headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
+    fields = Fields(parse_path("data.text"), parse_path("id"), (parse_path("source"),))
+    found = decode_review(json.dumps(event).encode(), headers, max_bytes=1_000, fields=fields)
+    assert found == ReviewMessage("A234-1234", "A fine film.", {"source": "/shops/7"})
+
+
 @pytest.mark.parametrize(
     ("written", "found"),
     [("a", 1), ("/a", 1), ("b.c", 2), ("/b/c", 2), ("/x.y", 3), ("x.y", None), ("/s~1t~0", 4), ("/l/1", 6), ("l.1", 6)]
