@@ -140,7 +140,8 @@ def test_scores_are_keras_own_at_every_batch_size(
     with closing(RecordingServer(server.grpc_target)) as front:
         world = make_world(serving=f"127.0.0.1:{front.port}", partitions=1)
         # Whatever is in a window fits in one batch.
-        limits = {"batch_rows": LARGEST_BATCH, "batch_tokens": LARGEST_BATCH * model.card.max_tokens}
+        most = LARGEST_BATCH * model.card.max_tokens
+        limits = {"batch_rows": LARGEST_BATCH, "batch_tokens": most, "batch_padding_tokens": most}
         worker = world.worker(**limits).wait_ready()
         mix = random.Random(5)
         reviews = endless(list(expected), mix)
