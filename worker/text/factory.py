@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 
 from protos.model_card import EncoderKind
+from worker.errors import ModelMismatch
 from worker.ports import BuiltEncoder, Encoder
 from worker.records import DType, EncoderSpec
 from worker.text import compiled
 from worker.text.compiled import CompiledEncoder
+from worker.text.normaliser import NORMALISERS, NormalisingEncoder
 from worker.text.raw_text import TextEncoder
 from worker.text.subwords import SubwordEncoder
 from worker.text.vocabulary import Vocabulary
@@ -16,7 +18,28 @@ from worker.text.word_pieces import WordPieceEncoder
 
 
 def build_encoder(spec: EncoderSpec) -> BuiltEncoder:
-    """The encoder of one model version. Raises ConfigError or ValueError for a vocabulary that cannot be used."""
+    """The encoder of one model version, which normalises first where its card says so.
+
+    Raises ConfigError or ValueError for a vocabulary that cannot be used, ModelMismatch for an unknown normaliser."""
+    built = _build(spec)
+    return built._replace(encoder=normalised(built.encoder, spec.normaliser))
+
+
+def normalised(encoder: Encoder, normaliser: str) -> Encoder:
+    """The same encoder, for texts that are normalised as this name says; itself for the empty name.
+
+    Raises ModelMismatch for a name that is not known."""
+    if not normaliser:
+        return encoder
+    if normaliser not in NORMALISERS:
+        raise ModelMismatch(
+            f"The model's card asks for texts that are normalised by `{normaliser}`; this installation knows "
+            f"{', '.join(NORMALISERS)} only. Install a newer Inferry, or serve a version of the model that it knows."
+        )
+    return NormalisingEncoder(encoder, NORMALISERS[normaliser])
+
+
+def _build(spec: EncoderSpec) -> BuiltEncoder:
     if spec.kind is EncoderKind.TEXT:
         return BuiltEncoder(TextEncoder())
     if spec.kind is EncoderKind.WORDPIECE:
