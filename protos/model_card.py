@@ -17,7 +17,7 @@ NORMALISED_FORMAT = 2
 text as it is. So a card that names a normaliser has this format; one without has the first, which every reader knows."""
 
 PLAIN_1 = "plain-1"
-"""The name of a text normaliser; `worker.text.normaliser` says what it does."""
+"""The name of a text normaliser; `worker.text.normalising` says what it does."""
 
 SIGNATURE = "vocabulary"
 IDS = "ids"
@@ -62,7 +62,7 @@ class Card(msgspec.Struct, frozen=True):
     """Tokens after which a review is cut."""
     padding_id: int = 0
     normaliser: str = ""
-    """What is done to a text before it is encoded, by its name: see `worker.text.normaliser`. Empty: nothing."""
+    """What is done to a text before it is encoded, by its name: see `worker.text.normalising`. Empty: nothing."""
     uncertain: tuple[float, float] | None = None
     """With one score: from the first to below the second a review gets the label `uncertain`. None: every review gets one of
     `labels`."""

@@ -65,7 +65,7 @@ def test_the_figures_are_those_of_the_exported_model(models: Path) -> None:
     assert found is not None
     signature = (loaded := tf.saved_model.load(str(version.path))).signatures["serving_default"]
     test = data.from_package().test
-    rows = keras_model.encode((example.text for example in test), version.vocabulary(), card.max_tokens)
+    rows = keras_model.encode((example.text for example in test), version.vocabulary(), card)
     positive = np.array([example.positive for example in test])
 
     scores = keras_model.predict(lambda tokens: signature(tokens=tf.constant(tokens))["score"], rows)

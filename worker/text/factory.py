@@ -5,12 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 
 from protos.model_card import EncoderKind
-from worker.errors import ModelMismatch
 from worker.ports import BuiltEncoder, Encoder
 from worker.records import DType, EncoderSpec
 from worker.text import compiled
 from worker.text.compiled import CompiledEncoder
-from worker.text.normaliser import NORMALISERS, NormalisingEncoder
+from worker.text.normalising import NormalisingEncoder, normaliser
 from worker.text.raw_text import TextEncoder
 from worker.text.subwords import SubwordEncoder
 from worker.text.vocabulary import Vocabulary
@@ -25,18 +24,11 @@ def build_encoder(spec: EncoderSpec) -> BuiltEncoder:
     return built._replace(encoder=normalised(built.encoder, spec.normaliser))
 
 
-def normalised(encoder: Encoder, normaliser: str) -> Encoder:
+def normalised(encoder: Encoder, name: str) -> Encoder:
     """The same encoder, for texts that are normalised as this name says; itself for the empty name.
 
     Raises ModelMismatch for a name that is not known."""
-    if not normaliser:
-        return encoder
-    if normaliser not in NORMALISERS:
-        raise ModelMismatch(
-            f"The model's card asks for texts that are normalised by `{normaliser}`; this installation knows "
-            f"{', '.join(NORMALISERS)} only. Install a newer Inferry, or serve a version of the model that it knows."
-        )
-    return NormalisingEncoder(encoder, NORMALISERS[normaliser])
+    return NormalisingEncoder(encoder, normaliser(name)) if name else encoder
 
 
 def _build(spec: EncoderSpec) -> BuiltEncoder:
