@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.support.models import tiny_vocabulary
 from trainer import model as keras_model
-from trainer import training
+from trainer import training, vocabulary
 from trainer.augmentation import Augmentation, sentences, spellings
 from trainer.errors import BelowStandard
 from trainer.evaluation import quality
@@ -185,3 +185,14 @@ def test_predicting_keeps_the_order_of_the_rows() -> None:
     scores = keras_model.predict(lambda tokens: tokens[:, :1].astype(np.float32), rows)
 
     assert scores.tolist() == [number + 1 for number in range(600)]
+
+
+def test_the_vocabulary_has_whole_words_and_no_long_pieces_from_inside_them() -> None:
+    words = ("fantastic", "fantasy", "fantasies", "wonderful", "wonders", "beautiful")
+    texts = [f"{word} " for word in words for _ in range(9)]  # "fantas" and "wonder" are more frequent than any word
+
+    found = vocabulary.build(texts, 300).subwords
+
+    assert {f"{word}_" for word in words} <= {*found}
+    inner = [subword for subword in found if subword.isalpha()]
+    assert all(len(subword) <= vocabulary.LONGEST_INNER for subword in inner)
