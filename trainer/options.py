@@ -39,7 +39,7 @@ def _is_range(_: type[object], value: tuple[float, float] | None) -> None:
 class Training:
     """How to train. The defaults give the model that the README shows."""
 
-    seed: Annotated[int, Parameter(help="Same seed, data and machine: same model.", validator=Number(gte=0))] = 1
+    seed: Annotated[int, Parameter(help="Same seed, data and machine: same model.", validator=Number(gte=0))] = 2
     epochs: Annotated[Count, Parameter(help="At most so many; it stops when validation gets no better.")] = 10
     vocabulary_size: Annotated[int, Parameter(help="About so many token ids.", validator=Number(gte=300))] = 2**13
     max_tokens: Annotated[Count, Parameter(help="Tokens after which a review is cut.")] = MAX_TOKENS

@@ -6,7 +6,8 @@ behaviour for ever: what would change an id gets a new name.
 
 `plain-1` leaves the words of a text and nothing else, in this order:
 
-1. HTML's tags and comments become a space; its character references that end in `;` become what they stand for.
+1. HTML's character references that end in `;` become what they stand for; then its tags and comments become a space, those
+   that had been escaped too.
 2. What is not ASCII is decomposed (Unicode NFKD), its case is folded, and its accents are dropped (general categories Mn
    and Me), character by character.
 3. Letters become lower case, apostrophes are dropped ("don't" and "don’t" are both "dont"), and whatever is neither letter
@@ -49,12 +50,12 @@ _CACHED_CHARACTERS = 4_096
 
 def plain_1(text: str) -> str:
     """The text as models whose card says `plain-1` want it; see the module. Never raises, for lone surrogates neither."""
+    if "&" in text:
+        text = _REFERENCE.sub(_referred, text)
     if "<" in text:
         text = text.replace(_PARAGRAPH, " ").replace(_BREAK, " ")
         if "<" in text:
             text = _TAG.sub(" ", text)
-    if "&" in text:
-        text = _REFERENCE.sub(_referred, text)
     if not text.isascii():
         text = _FOREIGN.sub(_folded, text)
     words = text.encode().translate(_ASCII, b"'").split()

@@ -45,7 +45,7 @@ def encoded(text: str, name: str) -> tuple[bytes, list[int]]:
         ("&quot;Tom &amp; Jerry&quot; isn&#39;t bad &#x2019;&hellip;", "tom jerry isnt bad "),
         ("R&D, AT&T; &unknown; 10/10 well-made", "r d at t unknown 10 10 well made "),
         ("&amp;lt;b&amp;gt;", "lt b gt "),
-        ("&lt;b&gt;good&lt;/b&gt;", "b good b "),
+        ("&lt;b&gt;good&lt;/b&gt;", "good "),
         (f"&#{'9' * 5_000};", f"{'9' * 5_000} "),
         ("&#xD800;&#0;", " "),
         ("Amélie, NAÏVE, cafe\u0301", "amelie naive cafe "),
@@ -104,7 +104,7 @@ def test_html_around_leaves_no_trace(parts: list[str], random: Random) -> None:
 
 @given(words)
 def test_html_escapes_leave_no_trace(parts: list[str]) -> None:
-    text = " & ".join(parts)
+    text = " & ".join(f"<b>{part}</b><br />" for part in parts)
     assert plain_1(html.escape(text)) == plain_1(text)
 
 
