@@ -14,8 +14,9 @@ from worker.backoff import Backoff
 from worker.clock import SystemClock
 from worker.errors import KafkaUnavailable, ServingUnavailable, WorkerError
 from worker.kafka import Kafka
-from worker.observability import Health, Telemetry
+from worker.observability import About, Health, StatusPage, Telemetry
 from worker.pipeline import Options, Pipeline, assemble
+from worker.pipeline.batching import Limits
 from worker.pipeline.decoding import decoder
 from worker.pipeline.shadow import Shadow
 from worker.ports import Clock, Events
@@ -78,12 +79,17 @@ class Service:
 
     def _open_port(self, closing: ExitStack) -> None:
         settings = self._settings
+        live, ready = partial(self.telemetry.stalled, settings.stall_seconds), self.telemetry.unready
+        about = About.of(settings.redacted())
+        page = StatusPage(self._registry.collect, about, live=live, ready=ready, clock=self._clock)
         health = Health(
             settings.metrics_host,
             settings.metrics_port,
             self._registry,
-            live=partial(self.telemetry.stalled, settings.stall_seconds),
-            ready=self.telemetry.unready,
+            live,
+            ready,
+            pages=page.routes,
+            tick=page.tick,
         )
         port = health.start()
         closing.callback(health.close)
@@ -142,8 +148,7 @@ class Service:
         return Shadow(
             open_shadow(settings, build_encoder, self._clock),
             self._events,
-            max_rows=settings.batch_rows,
-            max_padded_tokens=settings.batch_tokens,
+            batch_limits(settings),
             logits=settings.logits,
         )
 
@@ -157,14 +162,18 @@ class Service:
         return self._clock.wait(self._abandon, seconds)
 
 
+def batch_limits(settings: Settings) -> Limits:
+    """How large a micro-batch may be."""
+    return Limits(rows=settings.batch_rows, tokens=settings.batch_tokens, padding_tokens=settings.batch_padding_tokens)
+
+
 def pipeline_options(settings: Settings) -> Options:
     """What the settings say of the pipeline."""
     return Options(
         decode=decoder(settings.max_review_bytes),
         window_records=settings.window_records,
         max_windows=settings.max_windows,
-        max_rows=settings.batch_rows,
-        max_padded_tokens=settings.batch_tokens,
+        batch_limits=batch_limits(settings),
         backoff=Backoff(settings.retry_delay_seconds, settings.max_retry_delay_seconds),
         max_strikes=settings.max_strikes,
         dead_letter_share=settings.dead_letter_share,

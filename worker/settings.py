@@ -45,6 +45,14 @@ class Settings(BaseSettings):
 
     # Kafka
     bootstrap: str = Field("localhost:9092", description="Kafka brokers, host:port, comma-separated.")
+    kafka_client: Literal["kafka-python", "librdkafka"] = Field(
+        "kafka-python",
+        description="Library that talks to Kafka. librdkafka costs a fraction of the CPU and needs `pip install 'inferry[librdkafka]'`.",
+    )
+    kafka_group_protocol: Literal["classic", "cooperative", "consumer"] = Field(
+        "classic",
+        description="How the group shares out its partitions: classic (a rebalance takes all of them away first), cooperative (it moves single ones; KIP-429) or consumer (so do the brokers themselves; KIP-848, Kafka 4.0 or newer). The last two need librdkafka in every worker of the group.",
+    )
     group: str = Field("inferry-worker", description="Consumer group.")
     input_topic: str = Field("reviews", description="Topic the reviews are read from.")
     output_topic: str = Field("review-labels", description="Topic the labelled results go to.")
@@ -147,6 +155,11 @@ class Settings(BaseSettings):
     batch_tokens: Count = Field(
         65_536, description="Tokens in one Predict call at most, padding included; a longer review goes alone."
     )
+    batch_padding_tokens: Count = Field(
+        12_000,
+        description="Padding in one Predict call at most, where another call avoids it. As many as another call is worth: "
+        "fewer for a model that costs much a token.",
+    )
     fill_seconds: float = Field(
         0, ge=0, description="Wait up to this long for a window to fill. 0: send what is there."
     )
@@ -173,9 +186,9 @@ class Settings(BaseSettings):
         description="Share of dead letters among the last 1,000 records that stops the worker; 1: never.",
     )
     dead_letter_run: int = Field(500, ge=0, description="Dead letters in a row that stop the worker; 0: never.")
-    metrics_host: str = Field("0.0.0.0", description="Address of /metrics, /livez and /readyz.")  # noqa: S104  scraped from elsewhere
+    metrics_host: str = Field("0.0.0.0", description="Address of the status page, /metrics, /livez and /readyz.")  # noqa: S104  scraped from elsewhere
     metrics_port: int = Field(
-        9464, ge=0, le=65535, description="Port of /metrics, /livez and /readyz; 0: any free one."
+        9464, ge=0, le=65535, description="Port of the status page, /metrics, /livez and /readyz; 0: any free one."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line written."
@@ -213,6 +226,11 @@ class Settings(BaseSettings):
                 )
         if self.kafka_security_protocol.startswith("SASL") and not self.kafka_sasl_mechanism:
             raise ValueError(f"kafka-security-protocol {self.kafka_security_protocol} needs kafka-sasl-mechanism")
+        if self.kafka_group_protocol != "classic" and self.kafka_client != "librdkafka":
+            raise ValueError(
+                f"kafka-group-protocol {self.kafka_group_protocol} needs kafka-client librdkafka: {self.kafka_client} "
+                "has the classic one only"
+            )
         if self.retry_delay_seconds > self.max_retry_delay_seconds:
             raise ValueError("retry-delay-seconds must not be longer than max-retry-delay-seconds")
         silent_seconds = 2 * self.request_timeout_seconds + self.retry_delay_seconds

@@ -190,7 +190,13 @@ def _watch(stack: Stack) -> None:
 
 def _show(where: Description) -> None:
     table = Table(box=None, show_header=False)
-    names = {"bootstrap": "Kafka", "grpc": "Model server, gRPC", "rest": "Model server, REST", "metrics": "Metrics"}
+    names = {
+        "bootstrap": "Kafka",
+        "grpc": "Model server, gRPC",
+        "rest": "Model server, REST",
+        "status": "Worker's status page",
+        "metrics": "Worker's metrics",
+    }
     for field, address in msgspec.to_builtins(where).items():
         if field not in ("pids", "notes"):
             table.add_row(names.get(field, field.capitalize()), address)

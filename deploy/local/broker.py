@@ -124,7 +124,11 @@ class Broker:
         settings = self._write_settings()
         self._format(java, settings)
         self._process = Process("Kafka", [*java, "kafka.Kafka", settings], self.log)
-        self._process.wait_until(self._answers, START_SECONDS)
+        try:
+            self._process.wait_until(self._answers, START_SECONDS)
+        except ProcessDied:
+            self.kill()  # it would hold port and folder against the next start
+            raise
         return self.bootstrap
 
     def stop(self) -> None:

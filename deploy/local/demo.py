@@ -50,6 +50,7 @@ def run(state: Path, models: Path, count: int) -> None:
         with Stack(folder, ports=FREE_PORTS, models=models) as stack:
             with steps(len(Stack.STEPS)) as on_step:
                 stack.start(on_step)
+            console.print(f"The worker's status page, while the demo runs: {stack.where.status}")
             _run(stack, reviews, models)
             with console.status("Stopping the stack"):
                 stack.stop()

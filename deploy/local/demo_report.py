@@ -32,7 +32,7 @@ def show(burst: Trial, calm: Trial, examples: Trial, held_out: Set[str]) -> None
 def where_next(where: Description, report: Path | None) -> None:
     """What to look at and to try."""
     console.print(
-        f"The worker's own figures were at {where.metrics} while it ran.\n"
+        f"The worker's own figures were at {where.status} while it ran.\n"
         + (f"How the model was trained, and how good it is: {report}\n" if report else "")
         + "make up keeps a stack running and prints its addresses. Then, to push a review of your own:\n"
         '  .venv/bin/inferry-producer push --text "That movie i saw the other day was fantabulous"\n'

@@ -34,6 +34,8 @@ class Description(msgspec.Struct, omit_defaults=True):
     bootstrap: str
     grpc: str = ""
     rest: str = ""
+    status: str = ""
+    """The worker's page for people."""
     metrics: str = ""
     prometheus: str = ""
     notes: list[str] = []

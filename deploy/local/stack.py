@@ -52,7 +52,7 @@ class Ports:
     rest_port: int | None = None
     """The model server's REST API; 8501."""
     metrics_port: int | None = None
-    """The worker's /metrics, /livez and /readyz; 9464."""
+    """The worker's status page, /metrics, /livez and /readyz; 9464."""
     prometheus_port: int | None = None
     """Prometheus, where it is installed; 9090."""
 
@@ -155,7 +155,8 @@ class Stack:
             *("--metrics-host", LOOPBACK, "--metrics-port", port),
         )
         process.wait_until(lambda: get(port, "/readyz") is not None, READY_SECONDS)
-        self.where.metrics = f"http://{LOOPBACK}:{port}/metrics"
+        self.where.status = f"http://{LOOPBACK}:{port}/"
+        self.where.metrics = f"{self.where.status}metrics"
 
     def _start_prometheus(self) -> None:
         port = self._chooser.choose(self._ports.prometheus_port, PROMETHEUS_PORT, "Prometheus")

@@ -22,7 +22,7 @@ from producer.dataset import imdb_reviews
 from tests.support.encoding import ids_of
 from trainer.quiet import tfds
 from trainer.vocabulary import build
-from worker.pipeline.batching import plan
+from worker.pipeline.batching import Limits, plan
 from worker.ports import Encoder
 from worker.text.compiled import CompiledEncoder, available
 from worker.text.normalising import plain_1
@@ -30,7 +30,7 @@ from worker.text.subwords import SubwordEncoder
 from worker.text.vocabulary import Vocabulary
 
 MAX_TOKENS = 100_000
-MAX_ROWS, MAX_PADDED_TOKENS = 256, 65_536
+LIMITS = Limits(rows=256, tokens=65_536, padding_tokens=65_536)
 SLOW = ("reference", "tfds")
 SLOW_SHARE = 10
 """One window in so many goes through these."""
@@ -88,7 +88,7 @@ def _tfds(vocabulary: Vocabulary) -> Callable[[str], list[int]]:
 def _padded(encoder: Encoder) -> Work:
     def work(texts: Sequence[str]) -> None:
         rows = encoder.encode_many(texts)
-        for batch in plan(rows.tokens, max_rows=MAX_ROWS, max_padded_tokens=MAX_PADDED_TOKENS):
+        for batch in plan(rows.tokens, LIMITS):
             rows.tensor(batch.rows, batch.longest)
 
     return work

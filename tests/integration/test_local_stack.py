@@ -96,6 +96,9 @@ def test_up_push_results_status_down(folder: Path) -> None:
     assert "inferry_" in requests.get(stack["metrics"], timeout=10).text
     shown = run(folder, "deploy.local", "status")
     assert stack["metrics"] in shown.stdout
+    assert stack["status"] in shown.stdout
+    assert stack["status"] in up.stdout
+    assert "<title>Inferry worker</title>" in requests.get(stack["status"], timeout=10).text
 
     down = run(folder, "deploy.local", "down")
     assert down.returncode == 0, down.stderr

@@ -79,9 +79,9 @@ def test_probes_and_pages_of_the_port(world: World) -> None:
     worker = world.worker().wait_ready()
     assert worker.get("/livez") == (200, "ok\n")
     assert worker.get("/readyz") == (200, "ok\n")
-    status, told = worker.get("/")
+    status, told = worker.get("/no-such-page")
     assert status == 404
-    assert "/metrics, /livez, /readyz" in told
+    assert "/metrics, /livez, /readyz, /, /status.json, /readme" in told
 
 
 def test_what_waits_behind_an_outage_is_told_as_lag(make_world: MakeWorld, door: Proxy) -> None:

@@ -1,4 +1,4 @@
-"""The pages that the code writes: parts of README.md, and the page of metrics.
+"""The pages that the code writes: parts of README.md, the page of metrics and that of /status.json.
 
 In the README, what NAME's function gives stands between `<!-- NAME -->` and `<!-- end -->`. `python -m tests.support.readme`
 writes all of it again; tests fail where it has drifted.
@@ -12,11 +12,13 @@ from pathlib import Path
 
 from worker.errors import ExitCode
 from worker.observability.metrics import metrics_page, metrics_table
+from worker.observability.status.document import status_page
 from worker.settings import settings_table
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 METRICS = ROOT / "deploy" / "prometheus" / "METRICS.md"
+STATUS = ROOT / "docs" / "status.md"
 _PART = re.compile(r"(?P<begin><!-- (?P<name>[a-z-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
 
@@ -41,3 +43,4 @@ def written(text: str) -> str:
 if __name__ == "__main__":
     README.write_text(written(README.read_text()))
     METRICS.write_text(metrics_page(), encoding="utf-8")
+    STATUS.write_text(status_page(), encoding="utf-8")

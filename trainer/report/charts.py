@@ -14,9 +14,13 @@ from matplotlib.ticker import PercentFormatter
 from trainer.evaluation import Confusion, Flags, Floats
 from trainer.figures import Figures, History
 
-TRAIN, HELD_OUT = "#9aa5b1", "#1f5fa8"
+TRAIN, HELD_OUT, EDGE = "#9aa5b1", "#1f5fa8", "#8a96a3"
 NEGATIVE, POSITIVE = "#c2583b", "#2a7f78"
 INK, FAINT = "#22303c", "#dfe4e8"
+ON_PALE = "#22303d"
+"""Text on a pale colour: the same in light and dark."""
+VARIABLES = {INK: "--ink", FAINT: "--line", EDGE: "--grey", HELD_OUT: "--blue", NEGATIVE: "--red", POSITIVE: "--green"}
+"""Colours that a page's stylesheet sets, in light and dark."""
 WIDE, SQUARE, FULL = (6.4, 3.6), (4.4, 3.6), (11.0, 3.2)
 HISTOGRAM_BINS = 40
 STYLE: Any = {
@@ -24,7 +28,7 @@ STYLE: Any = {
     "font.size": 10,
     "text.color": INK,
     "axes.labelcolor": INK,
-    "axes.edgecolor": "#8a96a3",
+    "axes.edgecolor": EDGE,
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.spines.top": False,
@@ -69,7 +73,7 @@ def confusion_matrix(counts: Confusion) -> str:
         axes.imshow(table / table.sum(axis=1, keepdims=True), cmap="Blues", vmin=0, vmax=1)
         for (row, column), count in np.ndenumerate(table):
             share = count / table[row].sum()
-            colour = "white" if share > 0.5 else INK
+            colour = "white" if share > 0.5 else ON_PALE
             axes.text(column, row, f"{count:,}\n{share:.1%}", ha="center", va="center", color=colour, fontsize=13)
         names = ["negative", "positive"]
         axes.set(xticks=[0, 1], xticklabels=names, yticks=[0, 1], yticklabels=names)
@@ -118,9 +122,11 @@ def _canvas(size_inches: tuple[float, float]) -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure) -> str:
-    """The drawing without the XML prologue, which HTML does not want."""
+    """The drawing without the XML prologue, which HTML does not want, in the colours of the page it stands on."""
     buffer = io.StringIO()
     metadata: dict[str, Any] = {"Date": None}
     figure.savefig(buffer, format="svg", metadata=metadata, transparent=True)
     drawn = buffer.getvalue()
+    for colour, variable in VARIABLES.items():
+        drawn = drawn.replace(f": {colour}", f": var({variable})")
     return drawn[drawn.index("<svg") :]

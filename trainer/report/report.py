@@ -8,12 +8,14 @@ from trainer.evaluation import Flags, Floats
 from trainer.figures import Figures, Sentence
 from trainer.report import charts
 from trainer.report.page import PAGE
+from worker.look import STYLESHEET
 
 
 def html(figures: Figures, scores: Floats, positive: Flags) -> bytes:
     """The report. `scores` and `positive`, both [n], are the test part's."""
     test = figures.test
     cells = {
+        "style": STYLESHEET,
         "accuracy": f"{test.accuracy:.1%}",
         "half": f"{test.accuracy_at_half:.1%}",
         "threshold": f"{test.threshold:g}",

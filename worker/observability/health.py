@@ -1,4 +1,4 @@
-"""The worker's HTTP port: /metrics for Prometheus, /livez and /readyz for whoever restarts or watches it.
+"""The worker's HTTP port: /metrics for Prometheus, /livez and /readyz for whoever restarts or watches it, pages for people.
 
 A few clients ask a few times a minute, so one thread a connection is enough; both the number of connections and the
 time of each are bounded, so that nobody can tie the port up by connecting and saying nothing, or saying it slowly.
@@ -9,11 +9,13 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from threading import Lock, Thread
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +27,20 @@ from worker.errors import ConfigError
 
 Check = Callable[[], str | None]
 """A probe: a sentence that says what is wrong, or None. Called on the server's threads; must not block."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a route answers. `headers` are those beside Content-Type and Content-Length."""
+
+    status: HTTPStatus
+    content_type: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Route = Callable[[str], Answer]
+"""Answers one path, given the request's Accept header. Called on the server's threads."""
 
 MAX_CONNECTIONS = 32
 """Beyond this the oldest connection is closed for the newest."""
@@ -38,16 +54,29 @@ _TEXT = "text/plain; charset=utf-8"
 class Health:
     """Serves the registry and both probes on a thread of its own.
 
-    `live` answers /livez and `ready` answers /readyz: 200 and `ok` for None, 503 and the sentence otherwise.
+    `live` answers /livez and `ready` answers /readyz: 200 and `ok` for None, 503 and the sentence otherwise. `pages` are
+    served beside them, by their paths; `tick` is called on the server's thread every quarter of a second.
     """
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, live: Check, ready: Check) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        live: Check,
+        ready: Check,
+        *,
+        pages: Mapping[str, Route] = MappingProxyType({}),
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
         self._host = host
         self._port = port
-        self._routes: dict[str, Callable[[str], _Answer]] = {
+        self._tick = tick
+        self._routes: dict[str, Route] = {
             "/metrics": lambda accept: _metrics(registry, accept),
             "/livez": lambda _accept: _probe(live),
             "/readyz": lambda _accept: _probe(ready),
+            **pages,
         }
         self._server: _Server | None = None
         self._thread: Thread | None = None
@@ -60,7 +89,7 @@ class Health:
             family, _, _, _, address = socket.getaddrinfo(
                 self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
-            self._server = _Server(family, address, self._routes)
+            self._server = _Server(family, address, self._routes, self._tick)
         except (OSError, OverflowError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise ConfigError(
@@ -81,26 +110,17 @@ class Health:
         self._server = self._thread = None
 
 
-class _Answer:
-    """What a route answers: status, content type and body."""
-
-    def __init__(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
-        self.status = status
-        self.content_type = content_type
-        self.body = body
-
-
-def _metrics(registry: CollectorRegistry, accept: str) -> _Answer:
+def _metrics(registry: CollectorRegistry, accept: str) -> Answer:
     encode, content_type = choose_encoder(accept)
-    return _Answer(HTTPStatus.OK, content_type, encode(registry))
+    return Answer(HTTPStatus.OK, content_type, encode(registry))
 
 
-def _probe(check: Check) -> _Answer:
+def _probe(check: Check) -> Answer:
     wrong = check()
     if wrong is None:
-        return _Answer(HTTPStatus.OK, _TEXT, b"ok\n")
+        return Answer(HTTPStatus.OK, _TEXT, b"ok\n")
     line = " ".join(wrong.split()) + "\n"
-    return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, line.encode("utf-8", "replace"))
+    return Answer(HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, line.encode("utf-8", "replace"))
 
 
 class _Server(ThreadingMixIn, TCPServer):
@@ -110,9 +130,10 @@ class _Server(ThreadingMixIn, TCPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, family: int, address: Any, routes: dict[str, Callable[[str], _Answer]]) -> None:
+    def __init__(self, family: int, address: Any, routes: Mapping[str, Route], tick: Callable[[], None]) -> None:
         self.address_family = family
         self.routes = routes
+        self._tick = tick
         self._open: dict[socket.socket, float] = {}
         """Connections, oldest first, and when each began."""
         self._lock = Lock()
@@ -129,12 +150,16 @@ class _Server(ThreadingMixIn, TCPServer):
         super().process_request(request, client_address)
 
     def service_actions(self) -> None:
-        """Called at each tick: ends the connections that have had their time."""
+        """Called at each tick: ends the connections that have had their time, and passes the tick on."""
         oldest_allowed = time.monotonic() - CONNECTION_SECONDS
         with self._lock:
             for connection, since in self._open.items():
                 if since < oldest_allowed:
                     _hang_up(connection)
+        try:
+            self._tick()
+        except Exception:  # noqa: BLE001  probes must be answered whatever a page's history does
+            structlog.get_logger("worker").exception("the status page's sample failed")
 
     def shutdown_request(self, request: Any) -> None:
         """Called by the connection's thread when it is done."""
@@ -175,12 +200,14 @@ class _Handler(BaseHTTPRequestHandler):
         route = self.server.routes.get(urlsplit(self.path).path)
         if route is None:
             served = ", ".join(self.server.routes)
-            answer = _Answer(HTTPStatus.NOT_FOUND, _TEXT, f"Not found; there are {served}.\n".encode())
+            answer = Answer(HTTPStatus.NOT_FOUND, _TEXT, f"Not found; there are {served}.\n".encode())
         else:
             answer = route(self.headers.get("Accept", ""))
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(answer.body)))
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
         self.end_headers()
         if with_body:
             self.wfile.write(answer.body)

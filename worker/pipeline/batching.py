@@ -4,23 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from worker.records import Batch
 
 
-def plan(tokens: Sequence[int], *, max_rows: int, max_padded_tokens: int) -> list[Batch]:
-    """Cuts rows of `tokens` tokens each into batches of at most `max_rows` rows and `max_padded_tokens` tokens, padding
-    included (`longest × rows`); a row longer than that goes alone.
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The largest micro-batch there may be."""
+
+    rows: int
+    tokens: int
+    """Padding included: `longest × rows`. A row longer than that goes alone."""
+    padding_tokens: int
+    """What is padding of these: what another request is worth, since each one costs both sides something by itself."""
+
+    def allow(self, rows: int, longest: int, tokens: int) -> bool:
+        """Whether `rows` rows with `tokens` tokens of their own, the longest of them `longest`, are one batch."""
+        padded = longest * rows
+        return rows <= self.rows and padded <= self.tokens and padded - tokens <= self.padding_tokens
+
+
+def plan(tokens: Sequence[int], limits: Limits) -> list[Batch]:
+    """Cuts rows of `tokens` tokens each into batches within the limits.
 
     Rows are sorted by length first, so that a batch's rows are alike and padding stays small. Each row is in exactly one
     batch; the same input gives the same batches."""
     batches: list[Batch] = []
     rows: list[int] = []
+    real = 0
     for row in sorted(range(len(tokens)), key=tokens.__getitem__):
         # Ascending: this row would be the longest of the batch.
-        if rows and (len(rows) == max_rows or tokens[row] * (len(rows) + 1) > max_padded_tokens):
+        longest = tokens[row]
+        if rows and not limits.allow(len(rows) + 1, longest, real + longest):
             batches.append(Batch(rows, tokens[rows[-1]]))
-            rows = []
+            rows, real = [], 0
         rows.append(row)
+        real += longest
     if rows:
         batches.append(Batch(rows, tokens[rows[-1]]))
     return batches

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from worker.backoff import Backoff
+from worker.pipeline.batching import Limits
 from worker.pipeline.dead_letter_limit import DeadLetterLimit
 from worker.pipeline.deliverer import Deliverer
 from worker.pipeline.in_flight import WindowsInFlight
@@ -38,8 +39,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Records of a full window."""
     max_windows: int
     """Windows between poll and commit at most."""
-    max_rows: int
-    max_padded_tokens: int
+    batch_limits: Limits
     backoff: Backoff
     max_strikes: int
     dead_letter_share: float
@@ -143,13 +143,7 @@ def assemble(
 ) -> Pipeline:
     """The pipeline between these ports."""
     windows = WindowsInFlight(events)
-    preparation = Preparation(
-        options.decode,
-        max_rows=options.max_rows,
-        max_padded_tokens=options.max_padded_tokens,
-        events=events,
-        clock=clock,
-    )
+    preparation = Preparation(options.decode, options.batch_limits, events=events, clock=clock)
     predictor = Predictor(model, state, events, clock, backoff=options.backoff, max_strikes=options.max_strikes)
     reader = Reader(
         source,

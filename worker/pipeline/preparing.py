@@ -8,7 +8,7 @@ import msgspec
 
 from protos.codecs import ReviewMessage
 from worker.errors import InvalidReview
-from worker.pipeline.batching import plan
+from worker.pipeline.batching import Limits, plan
 from worker.ports import Clock, Events, Rows, ServedModel
 from worker.records import Batch, DeadLetter, Record, Window
 
@@ -47,22 +47,21 @@ def decode_window(window: Window, decode: Decode) -> Decoded:
     return Decoded(window, records, reviews, dead_letters)
 
 
-def encode_window(decoded: Decoded, served: ServedModel, *, max_rows: int, max_padded_tokens: int) -> Encoded:
-    """Encodes the reviews for `served` and cuts them into batches of at most `max_rows` rows and `max_padded_tokens` tokens,
-    padding included, also where the model wants every row at one length. Pure."""
+def encode_window(decoded: Decoded, served: ServedModel, limits: Limits) -> Encoded:
+    """Encodes the reviews for `served` and cuts them into batches within the limits, also where the model wants every row
+    at one length. Pure."""
     rows = served.encoder.encode_many([review.text for review in decoded.reviews])
     tokens = rows.tokens if served.length is None else [served.length] * len(decoded.reviews)
-    batches = plan(tokens, max_rows=max_rows, max_padded_tokens=max_padded_tokens)
+    batches = plan(tokens, limits)
     return Encoded(served, rows, batches)
 
 
 class Preparation:
     """Decodes and encodes windows, and tells of it. Safe from several threads."""
 
-    def __init__(self, decode: Decode, *, max_rows: int, max_padded_tokens: int, events: Events, clock: Clock) -> None:
+    def __init__(self, decode: Decode, limits: Limits, *, events: Events, clock: Clock) -> None:
         self._decode = decode
-        self._max_rows = max_rows
-        self._max_padded_tokens = max_padded_tokens
+        self._limits = limits
         self._events = events
         self._clock = clock
 
@@ -76,7 +75,7 @@ class Preparation:
     def encode(self, decoded: Decoded, served: ServedModel) -> Encoded:
         """See encode_window."""
         started = self._clock.monotonic()
-        encoded = encode_window(decoded, served, max_rows=self._max_rows, max_padded_tokens=self._max_padded_tokens)
+        encoded = encode_window(decoded, served, self._limits)
         tokens = encoded.rows.tokens
         self._events.encoded(self._clock.monotonic() - started, len(tokens), sum(tokens), encoded.rows.truncated)
         for batch in encoded.batches:

@@ -12,6 +12,7 @@ from threading import Event, Thread
 import msgspec
 
 from worker.errors import ServingUnavailable, WorkerError
+from worker.pipeline.batching import Limits
 from worker.pipeline.labelling import choose, probabilities
 from worker.pipeline.preparing import Decoded, encode_window
 from worker.ports import Events, Model, ServedModel
@@ -32,11 +33,10 @@ class _Delivered(msgspec.Struct, frozen=True):
 class Shadow:
     """Compares a second version with what was published. `offer` is the deliverer's; the rest runs aside."""
 
-    def __init__(self, model: Model, events: Events, *, max_rows: int, max_padded_tokens: int, logits: bool) -> None:
+    def __init__(self, model: Model, events: Events, limits: Limits, *, logits: bool) -> None:
         self._model = model
         self._events = events
-        self._max_rows = max_rows
-        self._max_padded_tokens = max_padded_tokens
+        self._limits = limits
         self._logits = logits
         self._queue: Queue[_Delivered] = Queue(WAITING_WINDOWS)
         self._stop = Event()
@@ -76,9 +76,7 @@ class Shadow:
 
     def _compare(self, delivered: _Delivered) -> None:
         served = self._version()
-        encoded = encode_window(
-            delivered.decoded, served, max_rows=self._max_rows, max_padded_tokens=self._max_padded_tokens
-        )
+        encoded = encode_window(delivered.decoded, served, self._limits)
         calls = [
             self._model.predict(served, encoded.rows.tensor(batch.rows, batch.longest)) for batch in encoded.batches
         ]

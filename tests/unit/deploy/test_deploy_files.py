@@ -168,7 +168,14 @@ def test_every_alert_fires_in_a_test_and_says_what_to_do() -> None:
     assert firing == quiet == set(names)
     for rule in rules("alerts.yml"):
         assert rule["labels"]["severity"] in ("warning", "critical")
-        assert rule["annotations"].keys() == {"summary", "description"}
+        assert rule["annotations"].keys() == {"summary", "description", "runbook"}
+
+
+def test_every_alert_links_to_its_section_of_the_runbook() -> None:
+    headings = re.findall(r"^### (\w+)$", (ROOT / "docs/operations.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings == [rule["alert"] for rule in rules("alerts.yml")]
+    for rule in rules("alerts.yml"):  # as GitHub and others name the anchor of a heading
+        assert rule["annotations"]["runbook"] == f"docs/operations.md#{rule['alert'].lower()}"
 
 
 def test_jobs_in_the_alerts_are_scraped() -> None:

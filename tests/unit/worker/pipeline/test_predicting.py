@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from protos.codecs import ReviewMessage
 from worker.backoff import Backoff
 from worker.errors import Cause, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable, WorkerError
+from worker.pipeline.batching import Limits
 from worker.pipeline.in_flight import Void, WindowInFlight
 from worker.pipeline.predicting import Predictions, Predictor
 from worker.pipeline.preparing import Decoded, encode_window
@@ -44,7 +45,9 @@ class Rig:
         """A window whose predictions are under way."""
         reviews = [ReviewMessage(str(n), f"{'word ' * (n % 5)}{n}") for n in range(count)]
         decoded = Decoded(Window([record()], {}), [record()] * count, reviews, [])
-        encoded = encode_window(decoded, self.model.current(), max_rows=max_rows, max_padded_tokens=1_000)
+        encoded = encode_window(
+            decoded, self.model.current(), Limits(rows=max_rows, tokens=1_000, padding_tokens=1_000)
+        )
         return WindowInFlight(0, decoded, encoded, self.predictor.start(encoded))
 
     def predict(self, count: int, max_rows: int = 8) -> Predictions:

@@ -7,6 +7,7 @@ import pytest
 
 from protos.codecs import ReviewMessage
 from tests.unit.worker.pipeline.test_pipeline import record
+from worker.pipeline.batching import Limits
 from worker.pipeline.preparing import Decoded, encode_window
 from worker.records import Window
 from worker.testing import served
@@ -20,7 +21,7 @@ def test_the_budget_counts_the_padding_that_a_fixed_length_needs(
     decoded = Decoded(Window(records, {}), records, [ReviewMessage(r.result_id, "good film") for r in records], [])
     fed = msgspec.structs.replace(served(), length=length)
 
-    encoded = encode_window(decoded, fed, max_rows=8, max_padded_tokens=100)
+    encoded = encode_window(decoded, fed, Limits(rows=8, tokens=100, padding_tokens=100))
 
     assert len(encoded.batches) == batches
     assert {batch.longest for batch in encoded.batches} == {longest}

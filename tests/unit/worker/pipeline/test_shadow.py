@@ -9,6 +9,7 @@ from protos.codecs import ReviewMessage
 from tests.unit.worker.pipeline.test_pipeline import record
 from worker.clock import SystemClock
 from worker.errors import ServingUnavailable, WorkerError
+from worker.pipeline.batching import Limits
 from worker.pipeline.preparing import Decoded
 from worker.pipeline.shadow import Shadow
 from worker.records import Labelled, Window
@@ -25,7 +26,7 @@ def delivered(texts: Sequence[str], label: str) -> tuple[Decoded, list[Labelled]
 
 
 def shadow(model: FakeModel, events: RecordingEvents) -> Shadow:
-    return Shadow(model, events, max_rows=2, max_padded_tokens=100, logits=False)
+    return Shadow(model, events, Limits(rows=2, tokens=100, padding_tokens=100), logits=False)
 
 
 def wait_for(events: RecordingEvents, name: str) -> tuple[object, ...]:
@@ -98,7 +99,7 @@ def test_closing_does_not_wait_for_a_server_that_takes_the_connection_and_says_n
     with socket.create_server(("127.0.0.1", 0)) as silent:
         options = Options(target=f"127.0.0.1:{silent.getsockname()[1]}", request_timeout_seconds=300)
         model = GrpcModel(options, build_encoder, RecordingEvents(), SystemClock())  # type: ignore[arg-type]
-        under_test = Shadow(model, RecordingEvents(), max_rows=2, max_padded_tokens=100, logits=False)  # type: ignore[arg-type]
+        under_test = Shadow(model, RecordingEvents(), Limits(rows=2, tokens=100, padding_tokens=100), logits=False)  # type: ignore[arg-type]
         under_test.offer(*delivered(["good"], "positive"))
         connection, _ = silent.accept()
         under_test.close()
