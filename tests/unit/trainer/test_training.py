@@ -40,6 +40,7 @@ def figures(accuracy: float = 0.9, last_label: str = "negative") -> Figures:
             Sentence("aweful", ["aw", "eful"], 0.9 if last_label == "positive" else 0.1, last_label, "negative"),
         ],
         largest_difference_from_keras=1e-7,
+        hard_sentences=[Sentence("not bad", ["not_", "bad"], 0.2, "negative", "positive")],
         libraries=dict(libraries()),
         cpu_seconds={"Fitting": 1.0},
     )
@@ -76,6 +77,8 @@ def test_the_report_stands_alone_and_shows_text_as_text() -> None:
     assert "a &lt;b&gt;good&lt;/b&gt; one" in page
     assert "somewhere &amp; &lt;elsewhere&gt;" in page
     assert "90.0%" in page
+    assert "not bad<div" in page
+    assert "wrong, it is positive" in page
     assert report.html(figures(), scores, positive).decode() == page
 
 
