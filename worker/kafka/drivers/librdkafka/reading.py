@@ -1,4 +1,4 @@
-"""What the client hands out, in our terms: headers, committed text, group metadata."""
+"""What the client hands out, in our terms: records, committed text, group metadata."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import Message, TopicPartition
 
 from worker.kafka.drivers.librdkafka.errors import ours
-from worker.records import UNREADABLE_HEADERS, Headers
+from worker.records import UNREADABLE_HEADERS, Headers, Record
 
 METADATA_PREFIX = b"CGMDv2:"
 TOPIC_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -25,7 +25,20 @@ def place(token: bytes) -> tuple[int, str]:
     return int.from_bytes(token[start - 4 : start], "little", signed=True), member.decode()
 
 
-def headers(message: Message) -> Headers:
+def record(topic: str, message: Message) -> Record:
+    """The record that a message of `topic` is."""
+    return Record(
+        topic,
+        message.partition(),
+        message.offset(),
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+        _headers(message),
+    )
+
+
+def _headers(message: Message) -> Headers:
     """The record's headers. Where one of their names is not UTF-8 the client gives out none of them, and must not be asked
     again: the list it has then made holds no objects but NULL."""
     try:
