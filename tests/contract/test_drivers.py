@@ -27,7 +27,7 @@ from worker.kafka.driver import (
     Unreachable,
 )
 from worker.kafka.drivers import MAKERS, make_driver
-from worker.records import Partition, Record
+from worker.records import UNREADABLE_HEADERS, Partition, Record
 from worker.settings import Settings
 
 WAIT_SECONDS = 30.0
@@ -291,6 +291,31 @@ def test_records_are_handed_out_as_they_are(place: Place, driver: str) -> None:
     assert (len(large.key or b""), len(large.value or b"")) == (300_000, 300_000)
     assert list(with_headers.headers) == [("name", b"value"), ("name", b"")]
     assert abs(with_headers.timestamp_ms / 1000 - time.time()) < 600
+
+
+class RawName(str):
+    """A header's name whose bytes on the wire are not UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, *_: Any) -> bytes:
+        return b"\xff" + super().encode()
+
+
+def test_a_header_s_name_that_is_not_utf8_stops_nothing(place: Place) -> None:
+    """librdkafka's Python binding gives out none of the record's headers then. Once the interpreter has specialised the
+    call, the error is not raised by it but pending after it: so other records come first."""
+    place.fill(*[b"before"] * 60)
+    place.fill(b"odd", headers=[(RawName(b"name"), b"value")])
+    place.fill(b"after")
+    consumer = place.consumer("librdkafka")
+    settled(consumer)
+    consumer.seek(dict.fromkeys(place.partitions, 0))
+    *_, before, odd, after = read(consumer, 62)
+    assert (before.headers, before.value) == ((), b"before")
+    assert odd.headers is UNREADABLE_HEADERS
+    assert (odd.value, odd.offset) == (b"odd", 60)
+    assert (after.headers, after.value) == ((), b"after")
 
 
 @drivers
