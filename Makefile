@@ -30,8 +30,9 @@ up: $(READY)  ## start the stack and leave it running
 down: $(READY)  ## stop the stack
 	@$(BIN)/inferry-local down
 
-bench: $(READY)  ## how fast the worker is, and where its time goes
-	@$(BIN)/python -m tests.bench
+BENCH ?=
+bench: $(READY)  ## how fast the worker is, and where its time goes: make bench BENCH='--only worker --rounds 5'
+	@$(BIN)/python -m tests.bench $(BENCH)
 
 quality: $(READY)  ## how good the model is, and what moves its scores; written to trainer/QUALITY.md
 	@$(BIN)/inferry-trainer quality --data package --output trainer

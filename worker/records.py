@@ -105,7 +105,7 @@ class Retry(NamedTuple):
     """Something failed for now and is tried again."""
 
     what: str
-    """start, predict, model, deliver or kafka."""
+    """start, predict, model, deliver or kafka; process in the log of a parent of several."""
     status: str
     """What failed, as the server or client names it: a metric's label, never decided by."""
     attempt: int

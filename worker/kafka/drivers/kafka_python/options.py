@@ -15,7 +15,7 @@ def connection_options(settings: Settings) -> dict[str, Any]:
     """How to reach the brokers, for consumer, producer and admin client alike."""
     return {
         "bootstrap_servers": settings.bootstrap.split(","),
-        "client_id": "inferry-worker",
+        "client_id": settings.client_id,
         "security_protocol": settings.kafka_security_protocol,
         "sasl_mechanism": settings.kafka_sasl_mechanism or None,
         "sasl_plain_username": settings.kafka_sasl_username or None,

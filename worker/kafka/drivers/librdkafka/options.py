@@ -27,7 +27,7 @@ def connection_options(settings: Settings) -> dict[str, Any]:
     }
     return {
         "bootstrap.servers": settings.bootstrap,
-        "client.id": "inferry-worker",
+        "client.id": settings.client_id,
         "security.protocol": settings.kafka_security_protocol,
         **{name: value for name, value in given.items() if value},
         "socket.timeout.ms": _ms(settings.kafka_request_timeout_seconds),
