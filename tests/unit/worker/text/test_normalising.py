@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import html
+import os
+import subprocess
+import sys
 import unicodedata
+from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 
@@ -12,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from protos.model_card import PLAIN_1, EncoderKind
+from tests.support import extension
 from worker.errors import ModelMismatch
 from worker.ports import Rows
 from worker.records import DType, EncoderSpec
@@ -156,3 +161,83 @@ def test_characters_are_decomposed_one_at_a_time(text: str, monkeypatch: pytest.
     assert set(lengths) == {1}
     assert len(lengths) < 10, "a character is looked up once"
     assert len(plain) <= 18 * len(text) + 1
+
+
+# The last steps in C
+
+compiles = pytest.mark.skipif(extension.compiler() is None, reason="there is no C compiler")
+ASCII = st.text(st.sampled_from("abXYZ .,'<<>>/!--\"=_&;09\0\x7f\t\n") | st.characters(max_codepoint=127), max_size=80)
+built = pytest.mark.skipif(
+    normalising._quick_words is normalising._words, reason="the extension is not built: there was no C compiler"
+)
+
+
+def test_they_are_built_where_there_is_a_compiler() -> None:
+    if extension.compiler() is None:
+        pytest.skip("there is no C compiler")
+    assert normalising._quick_words is not normalising._words
+
+
+@built
+@given(ASCII, st.booleans())
+@example("<a <b>c</b", True)
+@example("<!-- a > b --><!-- c", True)
+@example("<!-", True)
+@example("<", True)
+@example("<3 <1>", True)
+def test_they_do_what_the_steps_in_python_do(text: str, tags: bool) -> None:
+    assert normalising._quick_words(text, tags) == normalising._words(text, tags)
+
+
+@built
+@given(texts)
+def test_they_leave_other_characters_as_they_are(text: str) -> None:
+    folded = normalising._FOREIGN.sub(normalising._folded, normalising._without_tags(text))
+    assert normalising._quick_words(folded, False) == normalising._words(folded, False)
+
+
+@built
+def test_they_refuse_what_utf8_cannot_write() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        normalising._quick_words("\ud800", True)
+
+
+SANITIZED = """
+import sys
+from pathlib import Path
+from random import Random
+from tests.support import extension
+from worker.text import normalising
+words = extension.load(Path(sys.argv[1]), "_normalise").words
+random = Random(1)
+for _ in range(20_000):
+    text = "".join(random.choices("aZ0 '<>/!-=", k=random.randrange(40)))
+    tags = random.random() < 0.8
+    assert words(text, tags) == normalising._words(text, tags), text
+print("the same")
+"""
+
+
+@compiles
+def test_random_texts_under_the_sanitizers(tmp_path: Path) -> None:
+    """Reads and writes outside of what is allocated: any of them ends the run."""
+    command = extension.compiler()
+    assert command is not None
+    done = subprocess.run([*command, "-print-file-name=libasan.so"], capture_output=True, text=True, check=False)
+    library = Path(done.stdout.strip())
+    if not library.is_absolute() and not os.environ.get("CI"):
+        pytest.skip("this compiler has no libasan.so")
+    flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Wall", "-Wextra", "-Werror")
+    sanitized = extension.build(tmp_path, *flags, name="_normalise")
+    memory = {"LD_PRELOAD": str(library), "ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", SANITIZED, str(sanitized)],
+        capture_output=True,
+        text=True,
+        env=os.environ | memory,
+        cwd=extension.ROOT,
+        check=False,
+    )
+
+    assert done.stdout == "the same\n", done.stdout + done.stderr
