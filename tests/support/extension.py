@@ -41,7 +41,7 @@ def build(folder: Path, *flags: str, name: str = "_subwords") -> Path:
         *shared,
         f"-I{INCLUDE}",
         *flags,
-        str(ROOT / "worker" / "text" / f"{name}.c"),
+        str(source),
         "-o",
         str(built),
     ]
