@@ -10,7 +10,8 @@ The protobuf forms are in `inferry/v1/review.proto` and `result.proto`. The JSON
     {"review_id": "42", "result_id": "reviews/0/17", "label": "positive", "score": 0.93,
      "scores": {"negative": 0.07, "positive": 0.93},                                 # where the worker was asked for it
      "model": {"name": "sentiment_classifier", "version": 1700000000}, "tokens": 5, "truncated": false,
-     "source": {"topic": "reviews", "partition": 0, "offset": 17}}
+     "source": {"topic": "reviews", "partition": 0, "offset": 17},
+     "attributes": {"country": "FR"}}                                                # where the worker was asked for it
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from collections.abc import Mapping
 import msgspec
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
+from protos.fields import Fields, attributes_at, id_at, text_at
 from protos.forms import CodecError, Form, Headers, form_of
 from protos.inferry.v1 import result_pb2, review_pb2
 
 __all__ = [
     "CodecError",
+    "Fields",
     "Form",
     "ResultMessage",
     "ReviewMessage",
@@ -68,6 +71,8 @@ class ResultMessage(msgspec.Struct, frozen=True, gc=False):
     source_offset: int
     scores: Mapping[str, float] | None = None
     """Every label's score, where the worker was asked for it."""
+    attributes: Mapping[str, str] | None = None
+    """Attributes of the review, where the worker was asked to pass them on."""
 
 
 class _ReviewJson(msgspec.Struct, gc=False, omit_defaults=True):
@@ -97,15 +102,20 @@ class _ResultJson(msgspec.Struct, gc=False, omit_defaults=True, kw_only=True):
     tokens: int
     truncated: bool
     source: _SourceJson
+    attributes: Mapping[str, str] | None = None
 
 
+_decode_any_json = msgspec.json.Decoder().decode
 _decode_review_json = msgspec.json.Decoder(_ReviewJson).decode
 _decode_result_json = msgspec.json.Decoder(_ResultJson).decode
 _encode_json = msgspec.json.Encoder().encode
 
 
-def decode_review(value: bytes | None, headers: Headers = (), *, max_bytes: int) -> ReviewMessage:
-    """The review in a record's value of at most `max_bytes` bytes.
+def decode_review(
+    value: bytes | None, headers: Headers = (), *, max_bytes: int, fields: Fields | None = None
+) -> ReviewMessage:
+    """The review in a record's value of at most `max_bytes` bytes. `fields` says what of a JSON document is the review;
+    None: it has the form above.
 
     Raises CodecError and nothing else."""
     if value is None:
@@ -120,7 +130,7 @@ def decode_review(value: bytes | None, headers: Headers = (), *, max_bytes: int)
     else:
         value = value.removeprefix(_BYTE_ORDER_MARK)
         if form is Form.JSON or (form is None and _looks_like_json(value)):
-            review = _review_from_json(value, declared=form is not None)
+            review = _review_from_json(value, fields, declared=form is not None)
         else:
             review = ReviewMessage("", _utf8(value))
     if not review.text or review.text.isspace():
@@ -144,9 +154,17 @@ def _not_utf8(error: UnicodeDecodeError) -> CodecError:
     return CodecError("not-utf8", f"Byte 0x{byte:02x} at {error.start} of the text is not UTF-8; send UTF-8.")
 
 
-def _review_from_json(value: bytes, *, declared: bool) -> ReviewMessage:
+def _review_from_json(value: bytes, fields: Fields | None, *, declared: bool) -> ReviewMessage:
+    found = _parsed(value, fields, declared=declared)
+    if found.text is None:
+        raise CodecError("no-text", "The JSON has no field `text`, or it is null.")
+    attributes = _checked_attributes(found.attributes) if found.attributes else {}
+    return ReviewMessage(_checked_id(found.id), found.text, attributes)
+
+
+def _parsed(value: bytes, fields: Fields | None, *, declared: bool) -> _ReviewJson:
     try:
-        found = _decode_review_json(value)
+        return _decode_review_json(value) if fields is None else _review_at(_decode_any_json(value), fields)
     except msgspec.ValidationError as error:
         raise CodecError("malformed", f"The JSON is not a review: {error}.") from None
     except UnicodeDecodeError as error:
@@ -154,10 +172,14 @@ def _review_from_json(value: bytes, *, declared: bool) -> ReviewMessage:
     except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as error:
         hint = "" if declared else " For a text that begins with '{', send the header content-type: text/plain."
         raise CodecError("malformed", f"The value is not JSON: {error}.{hint}") from None
-    if found.text is None:
-        raise CodecError("no-text", "The JSON has no field `text`, or it is null.")
-    attributes = _checked_attributes(found.attributes) if found.attributes else {}
-    return ReviewMessage(_checked_id(found.id), found.text, attributes)
+
+
+def _review_at(document: object, fields: Fields) -> _ReviewJson:
+    return _ReviewJson(
+        id_at(document, fields.id) if fields.id else None,
+        text_at(document, fields.text),
+        attributes_at(document, fields.attributes),
+    )
 
 
 def _checked_id(given: str | int | None) -> str:
@@ -223,6 +245,7 @@ def encode_result(result: ResultMessage, form: Form = Form.JSON) -> bytes:
                 tokens=result.tokens,
                 truncated=result.truncated,
                 source=_SourceJson(result.source_topic, result.source_partition, result.source_offset),
+                attributes=result.attributes,
             )
         )
     if form is Form.PROTOBUF:
@@ -238,6 +261,7 @@ def encode_result(result: ResultMessage, form: Form = Form.JSON) -> bytes:
             source=result_pb2.Source(
                 topic=result.source_topic, partition=result.source_partition, offset=result.source_offset
             ),
+            attributes=result.attributes,
         ).SerializeToString(deterministic=True)
     raise ValueError(f"A result cannot be written as {form}.")
 
@@ -270,4 +294,5 @@ def decode_result(value: bytes | None, headers: Headers = ()) -> ResultMessage:
         source_topic=found.source.topic,
         source_partition=found.source.partition,
         source_offset=found.source.offset,
+        attributes=dict(found.attributes) if found.attributes else None,
     )

@@ -70,12 +70,14 @@ def form_of(headers: Headers) -> Form | None:
 def _parse_content_type(value: bytes) -> Form:
     """`type/subtype; parameter=value; …` (RFC 9110, section 8.3.1). A charset other than UTF-8 is refused."""
     media_type, *parameters = value.decode("latin-1").lower().split(";")
-    form = _FORMS.get(media_type.strip())
+    name = media_type.strip()
+    # A suffix says how a type of its own is written (RFC 6839): application/cloudevents+json.
+    form = Form.JSON if name.endswith("+json") else _FORMS.get(name)
     if form is None:
         known = ", ".join(_FORMS)
-        raise CodecError("unknown-content-type", f"The content-type {media_type.strip()!r} is none of {known}.")
+        raise CodecError("unknown-content-type", f"The content-type {name!r} is none of {known}.")
     for parameter in parameters:
-        name, _, charset = parameter.partition("=")
-        if name.strip() == "charset" and charset.strip(' "') not in ("utf-8", "utf8", "us-ascii"):
+        parameter_name, _, charset = parameter.partition("=")
+        if parameter_name.strip() == "charset" and charset.strip(' "') not in ("utf-8", "utf8", "us-ascii"):
             raise CodecError("unknown-content-type", f"The charset {charset.strip()!r} is not read; send UTF-8.")
     return form

@@ -7,13 +7,14 @@ raises. `worker.testing` has a fake for each; one contract suite holds fakes and
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from threading import Event
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from protos.model_card import UNCERTAIN
-from worker.records import DeadLetter, Labelled, Partition, Retry, Tensor, Window
+from worker.records import DeadLetter, Headers, Labelled, Partition, Retry, Tensor, Window
 
 
 class Clock(Protocol):
@@ -125,6 +126,52 @@ class Source(Protocol):
         """Leaves the group. Blocks up to the adapter's own limit; idempotent."""
 
 
+class CallTrace(Protocol):
+    """One Predict call, for traces. Thread-safe, never blocks, never raises."""
+
+    def sending(self) -> Sequence[tuple[str, str]]:
+        """The call leaves the worker now. Returns what the server is told of the trace: names and values of metadata."""
+
+    def ended(self, status: str) -> None:
+        """The call ended, with a status as in `Events.predicted`, or was given up. The first end stands."""
+
+
+class WindowTrace(Protocol):
+    """One window on its way from the poll to the commit, for traces and log lines: the identity that every event of the
+    window has in common. Thread-safe, never blocks, never raises."""
+
+    def active(self) -> AbstractContextManager[None]:
+        """Log lines that this thread writes meanwhile carry the ids of the window and of its trace."""
+
+    def encoding(self, served: ServedModel) -> AbstractContextManager[None]:
+        """The window's reviews are encoded meanwhile, for this version."""
+
+    def call(self, rows: int, served: ServedModel) -> CallTrace | None:
+        """A Predict call with so many of its reviews is about to be made. None: nothing is recorded of it."""
+
+    def retrying(self, retry: Retry) -> None:
+        """A call failed for now and is tried again."""
+
+    def answered(self, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]) -> Mapping[str, Headers]:
+        """Every record has its answer, and the delivery begins. Returns `Window.contexts` for it."""
+
+    def delivered(self, replaced: Sequence[DeadLetter]) -> None:
+        """The answers became durable, these dead letters in place of results. The end."""
+
+    def given_up(self, why: str) -> None:
+        """The window became void and is read again. The end, unless it was delivered before."""
+
+
+class Tracing(Protocol):
+    """Traces of what the worker does. Thread-safe, never blocks but in close, never raises."""
+
+    def polled(self, window: Window) -> WindowTrace:
+        """A poll brought this window."""
+
+    def close(self) -> None:
+        """Hands over what is recorded and not sent yet. Blocks for seconds at most; idempotent."""
+
+
 class Call(Protocol):
     """One prediction under way. Thread-safe."""
 
@@ -149,9 +196,9 @@ class Model(Protocol):
         """Asks the server which versions it serves and returns the one to use now. Blocks up to the request's
         deadline; raises ServingUnavailable, or ModelMismatch when what is served does not fit."""
 
-    def predict(self, served: ServedModel, tensor: Tensor) -> Call:
+    def predict(self, served: ServedModel, tensor: Tensor, trace: CallTrace | None = None) -> Call:
         """Starts a prediction by exactly this version. Never blocks: calls beyond the limit of requests in flight
-        wait inside."""
+        wait inside. The server is told of `trace`, which is told of the call's end."""
 
     def probe(self) -> None:
         """Asks for a trivial prediction, which this version has answered well before. Returns when the server answers;

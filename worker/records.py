@@ -79,6 +79,9 @@ class Window(msgspec.Struct, frozen=True, gc=False):
     membership: Membership = Membership()
     """The Source's right to these partitions as it stood at the poll. Delivery hands it back, so that a worker that has
     lost the right is fenced."""
+    contexts: Mapping[str, Headers] = {}
+    """For reviews that are traced, by result id: the headers that take the trace on into their answers (W3C Trace Context).
+    Empty until the answers are there, and where nothing is traced."""
 
 
 class DType(StrEnum):
@@ -156,6 +159,9 @@ class Labelled(msgspec.Struct, frozen=True, gc=False):
     labels: Sequence[str] = ()
     scores: Sequence[float] = ()
     """Every label and its score, where the settings ask for them; otherwise both are empty."""
+    attributes: Mapping[str, str] | None = None
+    """Attributes of the review that its result has, too; None where the settings name none, or the review has none of
+    them."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):

@@ -15,7 +15,8 @@ from worker.channel import Bounds, Port, Running, Summary, Tell, to_nobody
 from worker.clock import SystemClock
 from worker.errors import KafkaUnavailable, ServingUnavailable, WorkerError
 from worker.kafka import Kafka
-from worker.observability import About, Health, StatusPage, Telemetry
+from worker.names import names
+from worker.observability import About, Health, StatusPage, Telemetry, open_tracing
 from worker.pipeline import Options, Pipeline, assemble
 from worker.pipeline.batching import Limits
 from worker.pipeline.decoding import decoder
@@ -111,8 +112,11 @@ class Service:
         2. the wait for the model server, where the start failed while it lasted;
         3. the model: the calls under way end, nobody waits for their answers any more;
         4. the shadow: nothing waits for it;
-        5. the port (see `run`): probes are answered to the very end."""
+        5. the traces: what is recorded goes to the collector, or nowhere after a few seconds;
+        6. the port (see `run`): probes are answered to the very end."""
         settings, events, clock = self._settings, self._events, self._clock
+        tracing = open_tracing(settings)
+        closing.callback(tracing.close)
         shadow = self._shadow()
         if shadow is not None:
             closing.callback(shadow.close)
@@ -146,6 +150,7 @@ class Service:
             clock=clock,
             abandon=self._abandon,
             shadow=shadow,
+            tracing=tracing,
         )
 
     def _shadow(self) -> Shadow | None:
@@ -177,7 +182,7 @@ def batch_limits(settings: Settings) -> Limits:
 def pipeline_options(settings: Settings) -> Options:
     """What the settings say of the pipeline."""
     return Options(
-        decode=decoder(settings.max_review_bytes),
+        decode=decoder(settings.max_review_bytes, settings.review_fields),
         window_records=settings.window_records,
         max_windows=settings.max_windows,
         batch_limits=batch_limits(settings),
@@ -188,4 +193,5 @@ def pipeline_options(settings: Settings) -> Options:
         drain_seconds=settings.drain_seconds,
         logits=settings.logits,
         all_scores=settings.all_scores,
+        pass_attributes=names(settings.pass_attributes),
     )

@@ -24,8 +24,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from protos.fields import Fields
 from worker.cores import process_count
 from worker.errors import ConfigError
+from worker.names import header_names, names, review_fields
 from worker.run_bounds import parse_start, parse_until
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -169,7 +171,21 @@ class Settings(BaseSettings):
     )
     max_review_bytes: Count = Field(262_144, description="Longest record value that is answered.")
     fetch_bytes: Count = Field(1_048_576, description="Bytes fetched from one partition at a time.")
+    text_field: str = Field(
+        "text",
+        description="Where the text stands in JSON: a dotted path (`review.body`) or a JSON pointer (`/review/body`).",
+    )
+    id_field: str = Field("id", description="Where the id stands in JSON, likewise. Empty: reviews have no id.")
     result_format: Literal["json", "protobuf"] = Field("json", description="How results are written.")
+    pass_headers: str = Field(
+        "traceparent,tracestate",
+        description="Headers of a review that its result has, too: names, comma-separated. Empty: none.",
+    )
+    pass_attributes: str = Field(
+        "",
+        description="Attributes of a review that its result has, too: names, comma-separated; `*`: all of them. With a text-field or "
+        "id-field of one's own: paths of fields.",
+    )
     audit_headers: bool = Field(
         False,
         description="Add headers to each result: SHA-256 of the input, worker and group generation (costs about 5 µs a review).",
@@ -197,6 +213,10 @@ class Settings(BaseSettings):
     metrics_port: int = Field(
         9464, ge=0, le=65535, description="Port of the status page, /metrics, /livez and /readyz; 0: any free one."
     )
+    traces: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="OpenTelemetry traces (extra `[otel]`). auto: where OTEL_TRACES_EXPORTER or OTEL_EXPORTER_OTLP_ENDPOINT is set.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line written."
     )
@@ -207,7 +227,19 @@ class Settings(BaseSettings):
     @property
     def label_names(self) -> tuple[str, ...]:
         """The labels named in the settings, in the order of the outputs; empty for the card's."""
-        return tuple(label.strip() for label in self.labels.split(",") if label.strip())
+        return names(self.labels)
+
+    @property
+    def review_fields(self) -> Fields | None:
+        """Which fields of JSON are a review; None: those of our own form."""
+        if (self.text_field, self.id_field) == ("text", "id"):
+            return None
+        return review_fields(self.text_field, self.id_field, self.pass_attributes)
+
+    @property
+    def passed_headers(self) -> tuple[str, ...]:
+        """The names of the headers that results have from their reviews."""
+        return header_names(self.pass_headers)
 
     @property
     def producer_id(self) -> str:
@@ -251,6 +283,8 @@ class Settings(BaseSettings):
             raise ValueError(f"the vocabulary file {self.vocabulary} does not exist")
         parse_start(self.start)
         parse_until(self.until)
+        header_names(self.pass_headers)
+        _ = self.review_fields
         process_count(self.processes)
         if len(self.label_names) == 1:
             raise ValueError("labels needs at least two names")

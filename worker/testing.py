@@ -8,7 +8,7 @@ from threading import Event, Lock
 from typing import Any
 
 from worker.errors import Cause, DeliveryFailed, ModelGone, ServingUnavailable, SourceLost, WorkerError
-from worker.ports import ServedModel
+from worker.ports import CallTrace, ServedModel
 from worker.records import DeadLetter, DType, Labelled, Membership, Partition, Reason, Record, Tensor, Window
 from worker.state import Phase, WorkerState
 
@@ -225,8 +225,15 @@ class FakeModel:
         """See ports.Model."""
         return self.current()
 
-    def predict(self, served: ServedModel, tensor: Tensor) -> FakeCall:
+    def predict(self, served: ServedModel, tensor: Tensor, trace: CallTrace | None = None) -> FakeCall:
         """See ports.Model. The answer is settled when the request is made."""
+        call = self._answer(served, tensor)
+        if trace is not None:
+            trace.sending()
+            trace.ended(call.status)
+        return call
+
+    def _answer(self, served: ServedModel, tensor: Tensor) -> FakeCall:
         texts = [content.decode() for content in tensor.strings]
         self.requests.append(texts)
         if self.version is None or served.version != self.version.version:
@@ -251,6 +258,9 @@ class FakeCall:
 
     def __init__(self, outcome: WorkerError | list[tuple[float, ...]]) -> None:
         self._outcome = outcome
+        self.status = (
+            str(getattr(outcome, "status", type(outcome).__name__)) if isinstance(outcome, WorkerError) else "OK"
+        )
         self.cancelled = False
 
     def result(self) -> Sequence[Sequence[float]]:

@@ -42,6 +42,9 @@ def push(
     wire: Annotated[
         Form, Parameter(help="How records are written; text carries neither id nor attributes.")
     ] = Form.JSON,
+    trace: Annotated[
+        bool, Parameter(help="Begin a trace with each review, to be found where the worker sends its traces.")
+    ] = False,
     topic: Annotated[str, Parameter(help="Where to.")] = DEFAULT_TOPIC,
     bootstrap: Bootstrap = None,
 ) -> int:
@@ -65,6 +68,7 @@ def push(
             Connection.find(bootstrap),
             topic=topic,
             wire=wire,
+            trace=trace,
             rate=rate,
             limit=limit,
             on_bad_row=_BadRows(stop=on_bad_row == "stop"),

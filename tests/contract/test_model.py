@@ -183,6 +183,29 @@ def test_scores_come_row_by_row_and_may_be_read_again(world: World) -> None:
     assert call.result() == first
 
 
+class Trace:
+    """A ports.CallTrace that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def sending(self) -> Sequence[tuple[str, str]]:
+        self.told.append("sent")
+        return [("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
+
+    def ended(self, status: str) -> None:
+        self.told.append(status)
+
+
+def test_a_call_s_trace_is_told_when_it_is_sent_and_how_it_ended(world: World) -> None:
+    served = world.model.current()
+    well, refused = Trace(), Trace()
+    world.model.predict(served, tensor(served, ["a good film"]), well).result()
+    assert well.told == ["sent", "OK"]
+    assert outcome(world.model.predict(served, world.refused(), refused)) is ServingRejected
+    assert (refused.told[0], len(refused.told), "OK" in refused.told) == ("sent", 2, False)
+
+
 def test_many_calls_may_be_under_way_and_each_gets_its_own_answer(world: World) -> None:
     served = world.model.current()
     texts = [f"{'good ' * (n % 7)}film {'bad ' * (n % 3)}" for n in range(60)]

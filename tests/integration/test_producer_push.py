@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -41,6 +42,16 @@ def records_of(connection: Connection, topic: str) -> list[Record]:
 
 def reviews_of(connection: Connection, topic: str) -> list[ReviewMessage]:
     return [decode_review(found.value, found.headers, max_bytes=1 << 20) for found in records_of(connection, topic)]
+
+
+def test_each_review_begins_a_trace_where_that_is_asked_for(connection: Connection, topic: str) -> None:
+    arguments = ["push", "--text", "good", "--text", "bad", "--topic", topic, "--bootstrap", connection.bootstrap]
+    assert run([*arguments, "--trace"]) == 0
+    begun = [dict(record.headers)["traceparent"].decode() for record in records_of(connection, topic)]
+    assert len(set(begun)) == 2
+    assert all(re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", header) for header in begun)
+    assert run(arguments) == 0
+    assert [dict(record.headers).get("traceparent") for record in records_of(connection, topic)].count(None) == 2
 
 
 @pytest.mark.parametrize("form", list(Form))

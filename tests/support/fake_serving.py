@@ -134,6 +134,8 @@ class FakeServing:
         """Whether trials and probes meet the failures asked for, as any prediction does. Else they are answered at once
         and stand in no list, so that a test need not think of them."""
         self.requests: list[prediction_pb2.PredictRequest] = []
+        self.metadata: list[dict[str, Any]] = []
+        """What came beside each of the requests."""
         self.most_at_once = 0
         self._at_once = 0
         self._lock = threading.Lock()
@@ -203,6 +205,7 @@ class FakeServing:
             return reply.SerializeToString()
         with self._lock:
             self.requests.append(request)
+            self.metadata.append(dict(context.invocation_metadata()))
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         self.arrived.release()

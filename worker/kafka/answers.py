@@ -20,6 +20,9 @@ from protos.forms import Form
 from worker.kafka.driver import Outgoing
 from worker.records import DeadLetter, Headers, Labelled, Record, Window
 
+CONTEXT_HEADERS = ("traceparent", "tracestate")
+"""The headers of a trace's context (W3C Trace Context)."""
+
 
 class OutgoingLetter(Outgoing, frozen=True, gc=False, kw_only=True):
     """The record of one dead letter, and what it had to leave out."""
@@ -52,7 +55,9 @@ class AnswerWriter:
         worker: str,
         now_seconds: Callable[[], float],
         audit: bool,
+        pass_headers: Collection[str] = (),
     ) -> None:
+        """`pass_headers` are the names of headers that a result has from its review."""
         self.output_topic = output_topic
         self._dead_letter_topic = dead_letter_topic
         self._partitions = partitions
@@ -62,6 +67,7 @@ class AnswerWriter:
         self._now_seconds = now_seconds
         self._audit = audit
         self._headers = form.headers
+        self._pass_headers = frozenset(pass_headers)
 
     def write(self, window: Window, answers: Sequence[Labelled | DeadLetter]) -> list[Outgoing]:
         """One record for each answer, in the order given."""
@@ -86,8 +92,15 @@ class AnswerWriter:
             source_topic=record.topic,
             source_partition=record.partition,
             source_offset=record.offset,
+            attributes=labelled.attributes,
         )
-        headers = self._headers + self._audit_headers(window, record) if self._audit else self._headers
+        headers = self._headers
+        if self._pass_headers and record.headers:
+            headers = headers + [header for header in _sendable(record.headers) if header[0] in self._pass_headers]
+        if window.contexts:
+            headers = _in_context(headers, window, record)
+        if self._audit:
+            headers = headers + self._audit_headers(window, record)
         return Outgoing(
             self.output_topic,
             self._partition(self.output_topic, record),
@@ -99,12 +112,14 @@ class AnswerWriter:
     def dead_letter(
         self, window: Window, letter: DeadLetter, *, cut: Collection[str] = (), brief: bool = False
     ) -> OutgoingLetter:
-        """The record of one dead letter: key, value and headers as they came, and headers that say why. Parts in `cut` are
+        """The record of one dead letter: key, value and headers as they came (but for the trace's context, where the review
+        is traced), and headers that say why. Parts in `cut` are
         left out; the headers tell their size and SHA-256, and where they lie in the source topic. `brief` shortens the
         texts of ours as well: its size then has a bound that nothing in the record can move."""
         record = letter.record
+        original = _sendable(record.headers)
         headers = headers_for(
-            _sendable(record.headers),
+            _in_context(original, window, record) if window.contexts else original,
             self._info(letter, cut),
             max_text_bytes=BRIEF_BYTES if brief else MAX_MESSAGE_BYTES,
         )
@@ -181,6 +196,14 @@ def _sizes_bytes(record: Record) -> dict[str, int]:
     """What leaving out each part of the record saves, roughly: headers of ours are not carried over anyway."""
     others = without(record.headers)
     return {part: len(header_bytes(others) if part == "headers" else _part(record, part)) for part in PARTS}
+
+
+def _in_context(headers: list[tuple[str, bytes]], window: Window, record: Record) -> list[tuple[str, bytes]]:
+    """The headers with the context of the record's trace in place of another that they hold."""
+    context = window.contexts.get(record.result_id)
+    if context is None:
+        return headers
+    return [*(header for header in headers if header[0] not in CONTEXT_HEADERS), *context]
 
 
 def _sendable(headers: Headers) -> list[tuple[str, bytes]]:

@@ -135,6 +135,7 @@ class Kafka:
             now_seconds=self._clock.time,
             worker=f"{socket.gethostname()}/{settings.producer_id}",
             audit=settings.audit_headers,
+            pass_headers=settings.passed_headers,
         )
         if settings.delivery == "at-least-once":
             self._delivery = AtLeastOnce(self._driver, writer, source.commit)

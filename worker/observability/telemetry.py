@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Collection, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import prometheus_client
@@ -19,6 +18,7 @@ from worker.observability.instruments import BulkHistogram, PartitionGauge, Seri
 from worker.observability.logs import REPEAT_SECONDS, RateLimit
 from worker.observability.metrics import Metric
 from worker.observability.progress import Progress
+from worker.observability.version import own_version
 from worker.ports import Clock, ServedModel
 from worker.records import Partition, Reason, Retry
 
@@ -82,7 +82,7 @@ class Telemetry:
         self._model_available = gauge(metrics.MODEL_AVAILABLE)
         self._model_info = gauge(metrics.MODEL_INFO)
         self._encoder_info = gauge(metrics.ENCODER_INFO)
-        gauge(metrics.BUILD_INFO).labels(_own_version(), platform.python_version()).set(1)
+        gauge(metrics.BUILD_INFO).labels(own_version(), platform.python_version()).set(1)
         self._shadow_rows = counter(metrics.SHADOW_ROWS)
         self._shadow_agreements = counter(metrics.SHADOW_AGREEMENTS)
         self._shadow_skipped = counter(metrics.SHADOW_SKIPPED)
@@ -244,13 +244,6 @@ class Telemetry:
     def _undelivered_seconds(self) -> Mapping[Partition, float]:
         waiting = self._progress.waiting_seconds()
         return {partition: waiting.get(partition, 0.0) for partition in self._lag}
-
-
-def _own_version() -> str:
-    try:
-        return version("inferry")
-    except PackageNotFoundError:  # run from a checkout that was never installed
-        return "unknown"
 
 
 def _names(partitions: Collection[Partition]) -> list[str]:

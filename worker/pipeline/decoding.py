@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from protos.codecs import CodecError, ReviewMessage, decode_review
+from protos.codecs import CodecError, Fields, ReviewMessage, decode_review
 from worker.errors import InvalidReview
 from worker.pipeline.preparing import Decode
 from worker.records import UNREADABLE_HEADERS, Reason, Record
 
 
-def decoder(max_bytes: int) -> Decode:
-    """A decode function for values of at most `max_bytes` bytes."""
+def decoder(max_bytes: int, fields: Fields | None = None) -> Decode:
+    """A decode function for values of at most `max_bytes` bytes, whose JSON holds the review in these fields; None: in those
+    of our own form."""
 
     def decode(record: Record) -> ReviewMessage:
         if record.headers is UNREADABLE_HEADERS:
@@ -18,7 +19,7 @@ def decoder(max_bytes: int) -> Decode:
                 Reason.MALFORMED, "A header's name is not UTF-8, and the Kafka client reads none of them then."
             )
         try:
-            message = decode_review(record.value, record.headers, max_bytes=max_bytes)
+            message = decode_review(record.value, record.headers, max_bytes=max_bytes, fields=fields)
         except CodecError as error:
             raise InvalidReview(Reason(error.reason), error.detail) from error
         return message if message.id else ReviewMessage(record.result_id, message.text, message.attributes)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
+
 from worker.errors import DeliveryFailed, ModelGone
 from worker.pipeline.dead_letter_limit import DeadLetterLimit
 from worker.pipeline.in_flight import Void, WindowInFlight, WindowsInFlight
-from worker.pipeline.labelling import label, probabilities
+from worker.pipeline.labelling import label, passed_on, probabilities
 from worker.pipeline.predicting import Predictions, Predictor
 from worker.pipeline.preparing import Preparation
 from worker.pipeline.shadow import Shadow
 from worker.ports import Clock, Delivery, Events
-from worker.records import DeadLetter, Labelled, Window
+from worker.records import DeadLetter, Labelled
 
 
 class Deliverer:
@@ -32,6 +34,7 @@ class Deliverer:
         clock: Clock,
         logits: bool,
         all_scores: bool,
+        pass_attributes: Sequence[str],
     ) -> None:
         self._delivery = delivery
         self._windows = windows
@@ -43,12 +46,14 @@ class Deliverer:
         self._clock = clock
         self._logits = logits
         self._all_scores = all_scores
+        self._pass_attributes = pass_attributes
 
     def run(self) -> None:
         """Delivers windows until no more come. Raises what ends the worker: Fenced, DeadLetterLimitReached, …"""
         while (window := self._windows.next()) is not None:
-            self.turn(window)
-            self._windows.done()
+            with window.trace.active():
+                self.turn(window)
+                self._windows.done()
 
     def turn(self, window: WindowInFlight) -> None:
         """The answers of one window, published and committed together; nothing where it became void meanwhile."""
@@ -57,7 +62,7 @@ class Deliverer:
             results, dead_letters = self._answers(window, predictions)
             window.check()
             self._limit.check(len(results), len(dead_letters))
-            self._deliver(window.decoded.window, results, dead_letters)
+            self._deliver(window, results, dead_letters)
         except Void:
             return
         except DeliveryFailed as failed:
@@ -76,14 +81,15 @@ class Deliverer:
                 times += 1
                 window.cancel_calls()
                 served = self._predictor.wait_for_version(window, gone, times)
-                encoded = self._preparation.encode(window.decoded, served)
-                window.encoded_again(encoded, self._predictor.start(encoded))
+                encoded = self._preparation.encode(window.decoded, served, window.trace)
+                window.encoded_again(encoded, self._predictor.start(encoded, window.trace))
 
     def _answers(self, window: WindowInFlight, predictions: Predictions) -> tuple[list[Labelled], list[DeadLetter]]:
         results: list[Labelled] = []
         decoded, encoded = window.decoded, window.encoded
         dead_letters = list(decoded.dead_letters)
         logits, all_scores, served, rows = self._logits, self._all_scores, encoded.served, encoded.rows
+        wanted = self._pass_attributes
         each = zip(decoded.records, decoded.reviews, rows.tokens, strict=True)
         for index, (record, review, tokens) in enumerate(each):
             rejection = predictions.rejections.get(index)
@@ -91,15 +97,31 @@ class Deliverer:
                 scores = probabilities(predictions.outputs[index], logits=logits)
                 truncated = rows.is_truncated(index)
                 results.append(
-                    label(record, review, scores, served, tokens=tokens, truncated=truncated, all_scores=all_scores)
+                    label(
+                        record,
+                        review,
+                        scores,
+                        served,
+                        tokens=tokens,
+                        truncated=truncated,
+                        all_scores=all_scores,
+                        attributes=passed_on(review.attributes, wanted) if wanted else None,
+                    )
                 )
             else:
                 dead_letters.append(DeadLetter(record, rejection.reason, rejection.detail, "predict"))
         return results, dead_letters
 
-    def _deliver(self, window: Window, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]) -> None:
+    def _deliver(
+        self, in_flight: WindowInFlight, results: Sequence[Labelled], dead_letters: Sequence[DeadLetter]
+    ) -> None:
+        window = in_flight.decoded.window
         started = self._clock.monotonic()
+        contexts = in_flight.trace.answered(results, dead_letters)
+        if contexts:
+            window = msgspec.structs.replace(window, contexts=contexts)
         replaced = self._delivery.deliver(window, results, dead_letters)
+        in_flight.trace.delivered(replaced)
         if replaced:
             gone = {letter.record.result_id for letter in replaced}
             results = [result for result in results if result.record.result_id not in gone]

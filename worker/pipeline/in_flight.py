@@ -13,7 +13,8 @@ from threading import Condition, Event, Lock
 from typing import NamedTuple
 
 from worker.pipeline.preparing import Decoded, Encoded
-from worker.ports import Call, Events
+from worker.ports import Call, Events, WindowTrace
+from worker.untraced import UNTRACED
 
 CHECK_SECONDS = 0.5
 """How soon a waiting thread notices a change that nobody told it of."""
@@ -26,8 +27,11 @@ class Void(Exception):
 class WindowInFlight:
     """One window, its encoding and its predictions. `give_up` may come from any thread, the rest is the deliverer's."""
 
-    def __init__(self, epoch: int, decoded: Decoded, encoded: Encoded, calls: Sequence[Call]) -> None:
+    def __init__(
+        self, epoch: int, decoded: Decoded, encoded: Encoded, calls: Sequence[Call], trace: WindowTrace = UNTRACED
+    ) -> None:
         self.epoch = epoch
+        self.trace = trace
         self.decoded = decoded
         self.encoded = encoded
         self.calls = calls
@@ -67,12 +71,13 @@ class WindowInFlight:
         for call in calls:
             call.cancel()
 
-    def give_up(self) -> bool:
+    def give_up(self, why: str) -> bool:
         """The window is void from now on. Whether it was not before. Never blocks."""
         with self._lock:
             first = not self.given_up.is_set()
             self.given_up.set()
         self.cancel_calls()
+        self.trace.given_up(why)
         return first
 
 
@@ -120,7 +125,7 @@ class WindowsInFlight:
                 self._waiting.append(window)
                 self._tell()
         if not current:
-            window.give_up()
+            window.give_up("its epoch was over before it was in flight")
 
     def idle(self) -> bool:
         """Whether nothing is in flight and no rewind is due."""
@@ -161,7 +166,7 @@ class WindowsInFlight:
             self._rewind = self._rewind or rewind
             in_flight = [*self._waiting, self._delivering] if self._delivering else [*self._waiting]
             self._waiting.clear()
-            given_up = sum(window.give_up() for window in in_flight)
+            given_up = sum(window.give_up(why) for window in in_flight)
             self._left_behind = self._left_behind or (self._closed and given_up > 0)
             self._events.dropped(given_up, why)
             self._tell()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from protos.codecs import ReviewMessage
 from protos.model_card import UNCERTAIN
@@ -44,8 +44,10 @@ def label(
     tokens: int,
     truncated: bool,
     all_scores: bool,
+    attributes: Mapping[str, str] | None = None,
 ) -> Labelled:
-    """The answer to one review. `scores` are probabilities; `tokens` and `truncated` are its row's (see ports.Rows)."""
+    """The answer to one review. `scores` are probabilities; `tokens` and `truncated` are its row's (see ports.Rows);
+    `attributes` go with it."""
     name, score = choose(scores, served)
     return Labelled(
         record=record,
@@ -58,7 +60,15 @@ def label(
         truncated=truncated,
         labels=served.labels if all_scores else (),
         scores=per_label(scores) if all_scores else (),
+        attributes=attributes,
     )
+
+
+def passed_on(attributes: Mapping[str, str], wanted: Sequence[str]) -> Mapping[str, str] | None:
+    """Those of a review's attributes whose names are wanted, in that order; `*` stands for all. None for none."""
+    if "*" in wanted:
+        return attributes or None
+    return {name: attributes[name] for name in wanted if name in attributes} or None
 
 
 def per_label(scores: Sequence[float]) -> Sequence[float]:

@@ -24,8 +24,9 @@ from worker.pipeline.predicting import Predictor
 from worker.pipeline.preparing import Decode, Preparation
 from worker.pipeline.reader import Reader
 from worker.pipeline.shadow import Shadow
-from worker.ports import Clock, Delivery, Events, Model, Source
+from worker.ports import Clock, Delivery, Events, Model, Source, Tracing
 from worker.state import Phase, WorkerState
+from worker.untraced import Untraced
 
 JOIN_SECONDS = 0.05
 """How often a drain looks whether it is over, or cut short."""
@@ -47,6 +48,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     drain_seconds: float
     logits: bool = False
     all_scores: bool = False
+    pass_attributes: tuple[str, ...] = ()
+    """Names of a review's attributes that its result has, too."""
 
 
 class Outcome(NamedTuple):
@@ -140,8 +143,9 @@ def assemble(
     clock: Clock,
     abandon: Event,
     shadow: Shadow | None = None,
+    tracing: Tracing | None = None,
 ) -> Pipeline:
-    """The pipeline between these ports."""
+    """The pipeline between these ports. Without `tracing`, log lines carry the window's number, and that is all."""
     windows = WindowsInFlight(events)
     preparation = Preparation(options.decode, options.batch_limits, events=events, clock=clock)
     predictor = Predictor(model, state, events, clock, backoff=options.backoff, max_strikes=options.max_strikes)
@@ -153,6 +157,7 @@ def assemble(
         predictor=predictor,
         state=state,
         events=events,
+        tracing=tracing or Untraced(),
         max_windows=options.max_windows,
         window_records=options.window_records,
     )
@@ -167,6 +172,7 @@ def assemble(
         clock=clock,
         logits=options.logits,
         all_scores=options.all_scores,
+        pass_attributes=options.pass_attributes,
     )
     return Pipeline(
         reader, deliverer, windows, state=state, clock=clock, abandon=abandon, drain_seconds=options.drain_seconds

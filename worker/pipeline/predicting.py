@@ -29,7 +29,7 @@ from worker.errors import Cause, ModelGone, ModelMismatch, ServingRejected, Serv
 from worker.pipeline.batching import halve
 from worker.pipeline.in_flight import Void, WindowInFlight
 from worker.pipeline.preparing import Encoded
-from worker.ports import Call, Clock, Events, Model, ServedModel
+from worker.ports import Call, Clock, Events, Model, ServedModel, WindowTrace
 from worker.records import Batch, Reason, Retry
 from worker.state import Component, WorkerState
 
@@ -91,9 +91,9 @@ class Predictor:
         self._max_strikes = max_strikes
         self._jitter = random.Random()  # noqa: S311  spreads retries; nothing secret hangs on it
 
-    def start(self, encoded: Encoded) -> list[Call]:
+    def start(self, encoded: Encoded, trace: WindowTrace) -> list[Call]:
         """Sends every batch; never blocks. The calls stand in the order of the batches."""
-        return [self._send(encoded, batch) for batch in encoded.batches]
+        return [self._send(encoded, batch, trace) for batch in encoded.batches]
 
     def finish(self, window: WindowInFlight) -> Predictions:
         """Blocks until every row has its outputs or its rejection.
@@ -111,7 +111,7 @@ class Predictor:
                 attempt = waiting.popleft()
                 window.check()
                 try:
-                    scores = window.result_of(attempt.call or self._send(encoded, attempt.batch))
+                    scores = window.result_of(attempt.call or self._send(encoded, attempt.batch, window.trace))
                 except ServingRejected as error:
                     self._answered(attempt)
                     self._split(attempt, encoded, waiting, rejections, Rejection(Reason.REJECTED_BY_MODEL, str(error)))
@@ -143,13 +143,19 @@ class Predictor:
                 attempt += 1
                 delay = self._backoff.after(attempt, self._jitter)
                 self._state.hold(Component.PREDICTION, why)
-                self._events.retrying(Retry("model", status, attempt, delay, why))
+                self._tell(Retry("model", status, attempt, delay, why), window)
                 self._pause(delay, window)
         finally:
             self._state.release(Component.PREDICTION)
 
-    def _send(self, encoded: Encoded, batch: Batch) -> Call:
-        return self._model.predict(encoded.served, encoded.rows.tensor(batch.rows, batch.longest))
+    def _send(self, encoded: Encoded, batch: Batch, trace: WindowTrace) -> Call:
+        served = encoded.served
+        tensor = encoded.rows.tensor(batch.rows, batch.longest)
+        return self._model.predict(served, tensor, trace.call(len(batch.rows), served))
+
+    def _tell(self, retry: Retry, window: WindowInFlight) -> None:
+        self._events.retrying(retry)
+        window.trace.retrying(retry)
 
     def _pause(self, seconds: float, window: WindowInFlight) -> None:
         """Raises Void when the window is given up meanwhile."""
@@ -172,7 +178,7 @@ class Predictor:
         while True:
             tries += 1
             delay = self._backoff.after(tries, self._jitter)
-            self._events.retrying(Retry("predict", error.status, tries, delay, str(error)))
+            self._tell(Retry("predict", error.status, tries, delay, str(error)), window)
             self._pause(delay, window)
             try:
                 self._model.probe()

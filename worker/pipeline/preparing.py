@@ -9,7 +9,7 @@ import msgspec
 from protos.codecs import ReviewMessage
 from worker.errors import InvalidReview
 from worker.pipeline.batching import Limits, plan
-from worker.ports import Clock, Events, Rows, ServedModel
+from worker.ports import Clock, Events, Rows, ServedModel, WindowTrace
 from worker.records import Batch, DeadLetter, Record, Window
 
 Decode = Callable[[Record], ReviewMessage]
@@ -72,10 +72,11 @@ class Preparation:
         self._events.decoded(self._clock.monotonic() - started, len(decoded.reviews), len(decoded.dead_letters))
         return decoded
 
-    def encode(self, decoded: Decoded, served: ServedModel) -> Encoded:
+    def encode(self, decoded: Decoded, served: ServedModel, trace: WindowTrace) -> Encoded:
         """See encode_window."""
         started = self._clock.monotonic()
-        encoded = encode_window(decoded, served, self._limits)
+        with trace.encoding(served):
+            encoded = encode_window(decoded, served, self._limits)
         tokens = encoded.rows.tokens
         self._events.encoded(self._clock.monotonic() - started, len(tokens), sum(tokens), encoded.rows.truncated)
         for batch in encoded.batches:

@@ -6,7 +6,7 @@ from worker.errors import ServingUnavailable, SourceLost
 from worker.pipeline.in_flight import WindowInFlight, WindowsInFlight
 from worker.pipeline.predicting import Predictor
 from worker.pipeline.preparing import Preparation
-from worker.ports import Events, Model, ServedModel, Source
+from worker.ports import Events, Model, ServedModel, Source, Tracing
 from worker.records import Window
 from worker.state import Component, WorkerState
 
@@ -34,6 +34,7 @@ class Reader:
         predictor: Predictor,
         state: WorkerState,
         events: Events,
+        tracing: Tracing,
         max_windows: int,
         window_records: int,
     ) -> None:
@@ -44,6 +45,7 @@ class Reader:
         self._predictor = predictor
         self._state = state
         self._events = events
+        self._tracing = tracing
         self._max_windows = max_windows
         self._window_records = window_records
         self._busy = False
@@ -98,6 +100,8 @@ class Reader:
         return self._windows.wait_for_room(self._max_windows if self._busy else 1, FULL_SECONDS)
 
     def _prepared(self, window: Window, served: ServedModel, epoch: int) -> WindowInFlight:
-        decoded = self._preparation.decode(window)
-        encoded = self._preparation.encode(decoded, served)
-        return WindowInFlight(epoch, decoded, encoded, self._predictor.start(encoded))
+        trace = self._tracing.polled(window)
+        with trace.active():
+            decoded = self._preparation.decode(window)
+            encoded = self._preparation.encode(decoded, served, trace)
+            return WindowInFlight(epoch, decoded, encoded, self._predictor.start(encoded, trace), trace)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from functools import partial
@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Protocol
 
 from worker.errors import Cause, ServingUnavailable
-from worker.ports import Clock, Events
+from worker.ports import CallTrace, Clock, Events
 from worker.serving.errors import OTHERWISE, Meaning, error_for, given_up, meaning_of
 from worker.serving.limiter import AdaptiveLimit
 from worker.serving.wire import Scores
@@ -38,14 +38,29 @@ class Rpc(Protocol):
         """Never blocks."""
 
 
+class Send(Protocol):
+    """How a request is sent."""
+
+    def __call__(self, request: bytes, *, metadata: Sequence[tuple[str, str]] | None = None) -> Rpc:
+        """Starts the call; never blocks. Raises ValueError where the channel is closed."""
+
+
 class Prediction:
     """One call: a ports.Call."""
 
-    def __init__(self, request: bytes, read: Callable[[bytes], Scores], what: str, calls: Calls) -> None:
+    def __init__(
+        self,
+        request: bytes,
+        read: Callable[[bytes], Scores],
+        what: str,
+        calls: Calls,
+        trace: CallTrace | None = None,
+    ) -> None:
         self.request = request
         self.read = read
         """Turns the reply into scores; raises ServingUnavailable for one that makes no sense."""
         self.what = what
+        self.trace = trace
         self.rpc: Rpc | None = None
         self.started = 0.0
         self._calls = calls
@@ -59,8 +74,11 @@ class Prediction:
         """See ports.Call."""
         self._calls.cancel(self)
 
-    def settle(self, outcome: Scores | BaseException) -> None:
-        """Ends the call; whoever waits in result() goes on. The first outcome stands."""
+    def settle(self, outcome: Scores | BaseException, status: str = "") -> None:
+        """Ends the call; whoever waits in result() goes on. The first outcome stands. `status` is for the trace; empty:
+        the outcome's own."""
+        if self.trace is not None:  # first: whoever has the answer finds the trace complete
+            self.trace.ended(status or getattr(outcome, "status", type(outcome).__name__))
         with suppress(InvalidStateError):
             if isinstance(outcome, BaseException):
                 self._answer.set_exception(outcome)
@@ -81,7 +99,7 @@ class Calls:
 
     def __init__(
         self,
-        send: Callable[[bytes], Rpc],
+        send: Send,
         maximum: int,
         events: Events,
         clock: Clock,
@@ -131,7 +149,7 @@ class Calls:
         while (prediction := self._next()) is not None:
             prediction.started = self._clock.monotonic()
             try:
-                rpc = self._send(prediction.request)
+                rpc = self._sent(prediction)
             except ValueError:  # how grpc says that the channel was closed meanwhile
                 error = given_up(prediction.what)
                 self._end(prediction, error.status, error)
@@ -140,6 +158,14 @@ class Calls:
             if prediction.ended:  # cancelled between the queue and here
                 rpc.cancel()
             rpc.add_done_callback(partial(self._answered, prediction))
+
+    def _sent(self, prediction: Prediction) -> Rpc:
+        trace = prediction.trace
+        return (
+            self._send(prediction.request)
+            if trace is None
+            else self._send(prediction.request, metadata=trace.sending())
+        )
 
     def _next(self) -> Prediction | None:
         with self._lock:
@@ -181,4 +207,4 @@ class Calls:
         if meaning.outage:
             self._on_outage()
         self._events.predicted(now - prediction.started, status)
-        prediction.settle(outcome)
+        prediction.settle(outcome, status)

@@ -17,9 +17,9 @@ import grpc
 
 from protos.serving.tensor_pb2 import TensorProto
 from worker.errors import Cause, ConfigError, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
-from worker.ports import BuiltEncoder, Clock, Events, ServedModel
+from worker.ports import BuiltEncoder, CallTrace, Clock, Events, ServedModel
 from worker.records import Retry, Tensor
-from worker.serving.calls import Calls, Prediction, Rpc
+from worker.serving.calls import Calls, Prediction, Send
 from worker.serving.errors import error_for, given_up, meaning_of, unavailable
 from worker.serving.options import Options, read_file
 from worker.serving.reader import EncoderFactory, Reader
@@ -62,7 +62,7 @@ class GrpcModel:
         self._channel = _channel(options)
         self._reader = Reader(self._ask, options, make_encoder, vocabulary)
         predict: Any = self._channel.unary_unary(PREDICT)
-        send: Callable[[bytes], Rpc] = partial(predict.future, timeout=options.request_timeout_seconds)
+        send: Send = partial(predict.future, timeout=options.request_timeout_seconds)
         self._calls = Calls(send, options.max_requests, events, clock, self._outage)
         self._watcher = Watcher(self._watch, options.poll_seconds)
         self._refreshing = Lock()
@@ -99,12 +99,12 @@ class GrpcModel:
                 self._events.serving(served)
             return served
 
-    def predict(self, served: ServedModel, tensor: Tensor) -> Prediction:
+    def predict(self, served: ServedModel, tensor: Tensor, trace: CallTrace | None = None) -> Prediction:
         """See ports.Model. `served` must come from this object: TypeError."""
         if not isinstance(served, Served):
             raise TypeError(f"version {served.version} of {served.name} was given out by another model")
         request, read = self._prediction(served, tensor)
-        prediction = Prediction(request, read, self._what(served.version), self._calls)
+        prediction = Prediction(request, read, self._what(served.version), self._calls, trace)
         if len(request) > self._options.max_request_bytes:
             limit = self._options.max_request_bytes
             why = f"the request has {len(request):,} bytes; the limit is {limit:,}."

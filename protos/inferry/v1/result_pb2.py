@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/inferry/v1/result.proto\x12\ninferry.v1\"\x94\x02\n\x06Result\x12\x11\n\treview_id\x18\x01 \x01(\t\x12\x11\n\tresult_id\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x01\x12.\n\x06scores\x18\x05 \x03(\x0b\x32\x1e.inferry.v1.Result.ScoresEntry\x12 \n\x05model\x18\x06 \x01(\x0b\x32\x11.inferry.v1.Model\x12\x0e\n\x06tokens\x18\x07 \x01(\x05\x12\x11\n\ttruncated\x18\x08 \x01(\x08\x12\"\n\x06source\x18\t \x01(\x0b\x32\x12.inferry.v1.Source\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"&\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\":\n\x06Source\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/inferry/v1/result.proto\x12\ninferry.v1\"\xff\x02\n\x06Result\x12\x11\n\treview_id\x18\x01 \x01(\t\x12\x11\n\tresult_id\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x01\x12.\n\x06scores\x18\x05 \x03(\x0b\x32\x1e.inferry.v1.Result.ScoresEntry\x12 \n\x05model\x18\x06 \x01(\x0b\x32\x11.inferry.v1.Model\x12\x0e\n\x06tokens\x18\x07 \x01(\x05\x12\x11\n\ttruncated\x18\x08 \x01(\x08\x12\"\n\x06source\x18\t \x01(\x0b\x32\x12.inferry.v1.Source\x12\x36\n\nattributes\x18\n \x03(\x0b\x32\".inferry.v1.Result.AttributesEntry\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"&\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\":\n\x06Source\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,12 +33,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RESULT_SCORESENTRY']._loaded_options = None
   _globals['_RESULT_SCORESENTRY']._serialized_options = b'8\001'
+  _globals['_RESULT_ATTRIBUTESENTRY']._loaded_options = None
+  _globals['_RESULT_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_RESULT']._serialized_start=47
-  _globals['_RESULT']._serialized_end=323
-  _globals['_RESULT_SCORESENTRY']._serialized_start=278
-  _globals['_RESULT_SCORESENTRY']._serialized_end=323
-  _globals['_MODEL']._serialized_start=325
-  _globals['_MODEL']._serialized_end=363
-  _globals['_SOURCE']._serialized_start=365
-  _globals['_SOURCE']._serialized_end=423
+  _globals['_RESULT']._serialized_end=430
+  _globals['_RESULT_SCORESENTRY']._serialized_start=334
+  _globals['_RESULT_SCORESENTRY']._serialized_end=379
+  _globals['_RESULT_ATTRIBUTESENTRY']._serialized_start=381
+  _globals['_RESULT_ATTRIBUTESENTRY']._serialized_end=430
+  _globals['_MODEL']._serialized_start=432
+  _globals['_MODEL']._serialized_end=470
+  _globals['_SOURCE']._serialized_start=472
+  _globals['_SOURCE']._serialized_end=530
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ import json
 import random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +52,7 @@ results = st.builds(
     source_partition=st.integers(0, 2**31 - 1),
     source_offset=st.integers(0, 2**63 - 1),
     scores=st.none() | st.dictionaries(names, scores, min_size=1, max_size=4),
+    attributes=st.none() | st.dictionaries(names, names, min_size=1, max_size=4),
 )
 
 
@@ -115,6 +117,8 @@ def test_the_json_of_a_result_is_as_documented() -> None:
         "truncated": False,
         "source": {"topic": "reviews", "partition": 0, "offset": 17},
     }
+    passing_on = msgspec.structs.replace(result, attributes={"country": "FR"})
+    assert json.loads(encode_result(passing_on))["attributes"] == {"country": "FR"}
 
 
 def test_a_result_has_no_form_as_text() -> None:

@@ -11,8 +11,9 @@ from worker.kafka import opening
 from worker.kafka.driver import NewTopic, Unreachable
 from worker.kafka.testing import FakeConsumer, FakeKafka
 from worker.ports import ServedModel
-from worker.service import Service
-from worker.settings import Settings
+from worker.records import Record
+from worker.service import Service, pipeline_options
+from worker.settings import Settings, load
 from worker.testing import FakeModel
 
 STARTUP_SECONDS = 10.0
@@ -93,3 +94,14 @@ def test_one_of_several_tells_its_parent_how_far_it_is(found: Surroundings) -> N
     assert isinstance(port, Port)
     assert port.port > 0
     assert rest == [Bounds({0: 0, 1: 0}), Running(), Summary(complete=True, results={}, dead_letters={})]
+
+
+def test_the_settings_say_where_the_review_stands_and_what_passes_on() -> None:
+    value = b'{"review": {"body": "good"}, "nr": 7, "shop": "Rex", "text": "not this"}'
+    record = Record("reviews", 0, 1, 0, None, value)
+    flags = ["--text-field", "review.body", "--id-field", "nr", "--pass-attributes", "shop"]
+    options = pipeline_options(load(flags))
+    review = options.decode(record)
+    assert (review.id, review.text, review.attributes) == ("7", "good", {"shop": "Rex"})
+    assert options.pass_attributes == ("shop",)
+    assert pipeline_options(Settings()).decode(record).text == "not this"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +48,9 @@ KEYS = st.none() | st.binary(max_size=8)
 HEADER_LISTS = st.lists(st.tuples(st.text(max_size=8), st.none() | st.binary(max_size=8)), max_size=5)
 
 
-def writer(*, form: Form = Form.JSON, output: int = 3, dead: int = 2, audit: bool = False) -> AnswerWriter:
+def writer(
+    *, form: Form = Form.JSON, output: int = 3, dead: int = 2, audit: bool = False, passed: Sequence[str] = ()
+) -> AnswerWriter:
     return AnswerWriter(
         output_topic="labels",
         dead_letter_topic="dead",
@@ -56,6 +60,7 @@ def writer(*, form: Form = Form.JSON, output: int = 3, dead: int = 2, audit: boo
         worker="here/group.0",
         now_seconds=lambda: 1_700_000_000.5,
         audit=audit,
+        pass_headers=passed,
     )
 
 
@@ -212,3 +217,49 @@ def test_answers_are_written_one_by_one_in_the_order_given() -> None:
     source = given_record()
     answers = [labelled(source), DeadLetter(source, Reason.EMPTY, "nothing there"), labelled(source)]
     assert [out.topic for out in writer().write(window(source), answers)] == ["labels", "dead", "labels"]
+
+
+# --- headers of a review in its answer
+
+TRACED = [("traceparent", b"from the producer"), ("tenant", b"7"), ("tenant", b"8"), ("other", b"x"), ("empty", None)]
+OURS = [("traceparent", b"from the worker"), ("tracestate", b"a=b")]
+
+
+def in_context(record: Record) -> Window:
+    return msgspec.structs.replace(window(record), contexts={record.result_id: OURS})
+
+
+def test_a_result_has_the_named_headers_of_its_review_and_no_others() -> None:
+    source = given_record(headers=TRACED)
+    out = writer(passed=["tenant", "empty", "absent"], audit=True).result(window(source), labelled(source))
+    assert out.headers[1:4] == [("tenant", b"7"), ("tenant", b"8"), ("empty", b"")]
+    assert {name for name, _ in out.headers[4:]} == {
+        "inferry-source",
+        "inferry-input-sha256",
+        "inferry-worker",
+        "inferry-generation",
+    }
+    assert writer().result(window(source), labelled(source)).headers == Form.JSON.headers
+
+
+def test_the_headers_of_one_result_are_not_those_of_the_next() -> None:
+    source, other = given_record(headers=TRACED), given_record(headers=[("tenant", b"9")])
+    writing = writer(passed=["tenant"])
+    writing.result(in_context(source), labelled(source))
+    assert writing.result(window(other), labelled(other)).headers[1:] == [("tenant", b"9")]
+
+
+def test_answers_carry_the_context_of_their_review_s_span_in_place_of_its_producer_s() -> None:
+    source = given_record(headers=TRACED)
+    result = writer(passed=["traceparent", "tenant"]).result(in_context(source), labelled(source))
+    assert result.headers[1:] == [("tenant", b"7"), ("tenant", b"8"), *OURS]
+    letter = DeadLetter(source, Reason.EMPTY, "nothing there")
+    dead = writer().dead_letter(in_context(source), letter)
+    assert dead.headers[: len(TRACED) + 1] == [*TRACED[1:4], ("empty", b""), *OURS]
+    assert writer().dead_letter(window(source), letter).headers[0] == TRACED[0], "untouched where nothing is traced"
+
+
+def test_a_dead_letter_that_leaves_its_headers_out_has_no_context_either() -> None:
+    source = given_record(headers=TRACED)
+    out = writer().dead_letter(in_context(source), DeadLetter(source, Reason.EMPTY, "x"), cut=["headers"])
+    assert not {"traceparent", "tracestate"} & {name for name, _ in out.headers}

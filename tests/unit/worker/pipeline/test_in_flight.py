@@ -85,14 +85,14 @@ def test_a_window_is_counted_as_dropped_once() -> None:
 
 def test_a_call_begun_for_a_void_window_ends_at_once() -> None:
     void = window()
-    void.give_up()
+    void.give_up("a test")
     with pytest.raises(Void):
         void.result_of(PendingCall())
 
 
 def test_calls_made_again_for_a_window_that_became_void_meanwhile_are_cancelled() -> None:
     void, again = window(), PendingCall()
-    void.give_up()
+    void.give_up("a test")
     void.encoded_again(void.encoded, [again])
     assert again.cancelled.is_set()
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protos.codecs import ReviewMessage
-from worker.pipeline.labelling import choose, label, probabilities
+from worker.pipeline.labelling import choose, label, passed_on, probabilities
 from worker.records import Labelled, Record
 from worker.testing import served
 
@@ -56,3 +56,11 @@ def test_every_score_is_given_on_request() -> None:
     answer = labelled(all_scores=True)
     assert dict(zip(answer.labels, answer.scores, strict=True)) == {"negative": 0.25, "positive": 0.75}
     assert labelled(all_scores=False).scores == ()
+
+
+def test_only_the_attributes_that_are_wanted_pass_on() -> None:
+    given = {"country": "FR", "secret": "x", "shop": "9"}
+    assert passed_on(given, ("shop", "absent", "country")) == {"shop": "9", "country": "FR"}
+    assert passed_on(given, ("*",)) == given
+    assert passed_on(given, ("absent",)) is None
+    assert passed_on({}, ("*",)) is None

@@ -18,6 +18,7 @@ from worker.pipeline.predicting import Predictions, Predictor
 from worker.pipeline.preparing import Decoded, encode_window
 from worker.records import Reason, Record, Window
 from worker.testing import FakeModel, ManualClock, RecordingEvents, running
+from worker.untraced import UNTRACED
 
 MAX_DELAY_SECONDS = 5.0
 MAX_STRIKES = 3
@@ -48,7 +49,7 @@ class Rig:
         encoded = encode_window(
             decoded, self.model.current(), Limits(rows=max_rows, tokens=1_000, padding_tokens=1_000)
         )
-        return WindowInFlight(0, decoded, encoded, self.predictor.start(encoded))
+        return WindowInFlight(0, decoded, encoded, self.predictor.start(encoded, UNTRACED))
 
     def predict(self, count: int, max_rows: int = 8) -> Predictions:
         return self.predictor.finish(self.window(count, max_rows))
@@ -299,7 +300,7 @@ def test_a_version_that_is_gone_is_passed_on() -> None:
     rig = Rig()
     window = rig.window(4)
     rig.model.version = None
-    window.encoded_again(window.encoded, rig.predictor.start(window.encoded))
+    window.encoded_again(window.encoded, rig.predictor.start(window.encoded, UNTRACED))
     with pytest.raises(ModelGone):
         rig.predictor.finish(window)
 
@@ -308,7 +309,7 @@ def test_nothing_more_is_sent_for_a_window_that_is_void() -> None:
     rig = Rig()
     window = rig.window(4)
     sent = len(rig.model.requests)
-    window.give_up()
+    window.give_up("a test")
     with pytest.raises(Void):
         rig.predictor.finish(window)
     assert len(rig.model.requests) == sent
@@ -324,7 +325,7 @@ def test_a_window_that_becomes_void_during_an_outage_is_waited_for_no_longer_and
         nonlocal probes
         probes += 1
         if probes == 3:
-            window.give_up()
+            window.give_up("a test")
         raise ServingUnavailable("no route")
 
     rig.model.probe = give_up_after_three  # type: ignore[method-assign]
@@ -372,6 +373,6 @@ def test_no_version_is_waited_for_on_behalf_of_a_void_window() -> None:
     rig = Rig()
     window = rig.window(1)
     rig.model.version = None
-    window.give_up()
+    window.give_up("a test")
     with pytest.raises(Void):
         rig.predictor.wait_for_version(window, ModelGone("version 1 is not served"), 1)

@@ -790,3 +790,60 @@ def test_half_a_certificate_is_refused(connect: Connect, settings: dict[str, str
 def test_the_encoder_of_the_tests_is_what_it_says() -> None:
     spec = EncoderSpec(EncoderKind.SUBWORDS, DType.INT32, max_tokens=5)
     assert IdEncoder(spec).encode_many(["1 2", "3"]).tensor([0, 1], 2).content == b"\1\0\0\0\2\0\0\0\3\0\0\0\0\0\0\0"
+
+
+# --- traces
+
+
+class Trace:
+    """A ports.CallTrace that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def sending(self) -> Sequence[tuple[str, str]]:
+        self.told.append("sending")
+        return [("traceparent", "00-1-2-01"), ("tracestate", "a=b")]
+
+    def ended(self, status: str) -> None:
+        self.told.append(status)
+
+
+def traced(model: GrpcModel, text: str) -> tuple[Trace, Any]:
+    served, trace = model.current(), Trace()
+    rows = served.encoder.encode_many([text])
+    return trace, model.predict(served, rows.tensor([0], max(rows.tokens)), trace)
+
+
+def test_the_server_is_told_of_a_call_s_trace_and_the_trace_of_its_end(server: FakeServing, connect: Connect) -> None:
+    model = connect()
+    model.refresh()
+    trace, call = traced(model, "90")
+    assert call.result() == [(pytest.approx(0.9),)]
+    assert trace.told == ["sending", "OK"]
+    [metadata] = server.metadata
+    assert (metadata["traceparent"], metadata["tracestate"]) == ("00-1-2-01", "a=b")
+    assert scores_of(model, "90")
+    assert "traceparent" not in server.metadata[1]
+
+
+def test_a_trace_is_told_how_its_call_failed(server: FakeServing, connect: Connect) -> None:
+    model = connect()
+    model.refresh()
+    server.failure = (grpc.StatusCode.UNAVAILABLE, "not now")
+    trace, call = traced(model, "90")
+    with pytest.raises(ServingUnavailable):
+        call.result()
+    assert trace.told == ["sending", "UNAVAILABLE"]
+
+
+def test_a_call_that_is_given_up_before_it_is_sent_ends_its_trace(server: FakeServing, connect: Connect) -> None:
+    model = connect(max_requests=1)
+    model.refresh()
+    server.open.clear()
+    first = predict(model, model.current(), "90")
+    trace, waiting = traced(model, "90")
+    waiting.cancel()
+    assert trace.told == ["CANCELLED"]
+    server.open.set()
+    first.result()
