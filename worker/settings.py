@@ -1,4 +1,4 @@
-"""Every setting of the worker, read once at start: flag > environment > file > default.
+"""Every setting of the worker, read once at start: flag > environment > folder of secrets > file > default.
 
 Environment names are `INFERRY_` and the field in capitals; flags are the field with dashes; the file is TOML with the
 field names as keys, named by `--config` or `INFERRY_CONFIG`. Anything contradictory is refused before anything starts.
@@ -26,13 +26,14 @@ from pydantic_settings import (
 
 from worker.errors import ConfigError
 from worker.run_bounds import parse_start, parse_until
+from worker.security.kafka import SECRETS_DIR, KafkaSettings, SecretsFolderMissing
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
-class Settings(BaseSettings):
-    """The worker's settings. Frozen; `load` makes it."""
+class Settings(KafkaSettings):
+    """The worker's settings; those of the connection to Kafka come first. Frozen; `load` makes it."""
 
     model_config = SettingsConfigDict(
         env_prefix="INFERRY_",
@@ -44,7 +45,6 @@ class Settings(BaseSettings):
     )
 
     # Kafka
-    bootstrap: str = Field("localhost:9092", description="Kafka brokers, host:port, comma-separated.")
     group: str = Field("inferry-worker", description="Consumer group.")
     input_topic: str = Field("reviews", description="Topic the reviews are read from.")
     output_topic: str = Field("review-labels", description="Topic the labelled results go to.")
@@ -71,15 +71,6 @@ class Settings(BaseSettings):
     until: str = Field(
         "", description="Stop after: end (what was there at start) or an ISO timestamp. Empty: run for ever."
     )
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="How to talk to the brokers."
-    )
-    kafka_sasl_mechanism: str = Field("", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.")
-    kafka_sasl_username: str = Field("", description="SASL user.")
-    kafka_sasl_password: SecretStr = Field(SecretStr(""), description="SASL password. Never logged.")
-    kafka_ssl_cafile: str = Field("", description="PEM file of the authorities that sign the brokers' certificates.")
-    kafka_ssl_certfile: str = Field("", description="PEM file of the worker's own certificate.")
-    kafka_ssl_keyfile: str = Field("", description="PEM file of the worker's own key.")
     kafka_request_timeout_seconds: Seconds = Field(10, description="One request to a broker.")
     kafka_delivery_timeout_seconds: Seconds = Field(
         12, description="One result from send to acknowledgement, retries included."
@@ -216,8 +207,6 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"{shorter} ({low:g}) must be shorter than {longer} ({high:g}): each limit contains the one before"
                 )
-        if self.kafka_security_protocol.startswith("SASL") and not self.kafka_sasl_mechanism:
-            raise ValueError(f"kafka-security-protocol {self.kafka_security_protocol} needs kafka-sasl-mechanism")
         if self.retry_delay_seconds > self.max_retry_delay_seconds:
             raise ValueError("retry-delay-seconds must not be longer than max-retry-delay-seconds")
         silent_seconds = 2 * self.request_timeout_seconds + self.retry_delay_seconds
@@ -237,16 +226,11 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  pydantic's signature
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  pydantic's signature
+        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: PydanticBaseSettingsSource
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """First named wins; the command line's source is put before these by `load`."""
-        config_file = os.environ.get("INFERRY_CONFIG")
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file))
+        inherited = super().settings_customise_sources(settings_cls, *sources, **named)
+        return (*inherited, TomlConfigSettingsSource(settings_cls, os.environ.get("INFERRY_CONFIG")))
 
     def redacted(self) -> dict[str, Any]:
         """Field names and values fit to print: secrets are shown as asterisks."""
@@ -262,7 +246,7 @@ def load(arguments: Sequence[str]) -> Settings:
         name
         for name in os.environ
         if name.startswith("INFERRY_")
-        and name != "INFERRY_CONFIG"
+        and name not in ("INFERRY_CONFIG", SECRETS_DIR)
         and name.removeprefix("INFERRY_").lower() not in Settings.model_fields
     )
     if unknown:
@@ -279,7 +263,7 @@ def load(arguments: Sequence[str]) -> Settings:
         raise ConfigError(
             "; ".join(_sentence(e) for e in error.errors(include_url=False, include_input=False))
         ) from None
-    except (SettingsError, tomllib.TOMLDecodeError) as error:
+    except (SettingsError, tomllib.TOMLDecodeError, SecretsFolderMissing) as error:
         raise ConfigError(str(error)) from None
 
 
