@@ -59,7 +59,7 @@ clean:  ## stop the stack; remove .venv, .inferry and caches (trained models sta
 lock: $(READY)  ## choose versions and jars again within pyproject.toml's bounds (needs uv)
 	@if [ -z "$(UV)" ]; then echo "make lock needs uv: see https://docs.astral.sh/uv/" >&2; exit 72; fi
 	@$(LOCK) --upgrade --all-extras -o requirements/all.txt
-	@$(LOCK) --upgrade --extra compression --constraint requirements/all.txt -o requirements/worker.txt
+	@$(LOCK) --upgrade --extra compression --extra librdkafka --constraint requirements/all.txt -o requirements/worker.txt
 	@$(BIN)/python -m deploy.local.jars
 
 $(READY): requirements/all.txt requirements/install.py pyproject.toml worker/text/_subwords.c

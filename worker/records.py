@@ -16,6 +16,9 @@ from protos.model_card import EncoderKind
 
 Headers = Sequence[tuple[str, bytes]]
 
+UNREADABLE_HEADERS: Headers = (("inferry-unreadable-headers", b""),)
+"""In place of a record's headers where the Kafka client cannot read them. Known by identity."""
+
 
 class Partition(NamedTuple):
     """One partition of one topic."""

@@ -45,6 +45,14 @@ class Settings(KafkaSettings):
     )
 
     # Kafka
+    kafka_client: Literal["kafka-python", "librdkafka"] = Field(
+        "kafka-python",
+        description="Library that talks to Kafka. librdkafka costs a fraction of the CPU and needs `pip install 'inferry[librdkafka]'`.",
+    )
+    kafka_group_protocol: Literal["classic", "cooperative", "consumer"] = Field(
+        "classic",
+        description="How the group shares out its partitions: classic (a rebalance takes all of them away first), cooperative (it moves single ones; KIP-429) or consumer (so do the brokers themselves; KIP-848, Kafka 4.0 or newer). The last two need librdkafka in every worker of the group.",
+    )
     group: str = Field("inferry-worker", description="Consumer group.")
     input_topic: str = Field("reviews", description="Topic the reviews are read from.")
     output_topic: str = Field("review-labels", description="Topic the labelled results go to.")
@@ -207,6 +215,11 @@ class Settings(KafkaSettings):
                 raise ValueError(
                     f"{shorter} ({low:g}) must be shorter than {longer} ({high:g}): each limit contains the one before"
                 )
+        if self.kafka_group_protocol != "classic" and self.kafka_client != "librdkafka":
+            raise ValueError(
+                f"kafka-group-protocol {self.kafka_group_protocol} needs kafka-client librdkafka: {self.kafka_client} "
+                "has the classic one only"
+            )
         if self.retry_delay_seconds > self.max_retry_delay_seconds:
             raise ValueError("retry-delay-seconds must not be longer than max-retry-delay-seconds")
         silent_seconds = 2 * self.request_timeout_seconds + self.retry_delay_seconds

@@ -32,6 +32,7 @@ from tests.conftest import create_topics
 from tests.support.model_server import ServerHandle, running_model_server
 
 AT_LEAST_ONCE, EXACTLY_ONCE = "worker, at-least-once", "worker, exactly-once"
+LIBRDKAFKA = ("--kafka-client", "librdkafka")
 
 console = Console()
 
@@ -49,6 +50,10 @@ def candidates(count: int, slow_count: int) -> list[Candidate]:
         Candidate("the blog's loop: one review, one REST call", Program.BLOG, slow_count),
         Candidate(AT_LEAST_ONCE, Program.WORKER, count, ("--delivery", "at-least-once")),
         Candidate(EXACTLY_ONCE, Program.WORKER, count, ("--delivery", "exactly-once")),
+        *(
+            Candidate(f"{name}, librdkafka", Program.WORKER, count, ("--delivery", delivery, *LIBRDKAFKA))
+            for name, delivery in ((AT_LEAST_ONCE, "at-least-once"), (EXACTLY_ONCE, "exactly-once"))
+        ),
     ]
 
 

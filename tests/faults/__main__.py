@@ -21,8 +21,10 @@ from rich.table import Table
 
 from tests.faults.runner import Outcome, Plan, run
 from worker.errors import ExitCode
+from worker.kafka.drivers import DEFAULT, MAKERS
 
 console = Console()
+PROTOCOLS = ("classic", "cooperative", "consumer")
 
 
 def main() -> int:
@@ -36,11 +38,22 @@ def main() -> int:
     parser.add_argument("--messages", type=int, default=0, help="send at least this many reviews")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rate", type=float, default=400.0, help="reviews a second while faults strike")
+    parser.add_argument("--kafka-client", choices=MAKERS, default=DEFAULT, help="the workers'")
+    parser.add_argument("--group-protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="the workers'")
     parser.add_argument("--folder", type=Path, help="where logs and history go; kept")
     given = parser.parse_args()
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # the run's own clients; what fails is part of the run
     faults = given.faults if given.faults is not None or given.minutes is not None else 100
-    plan = Plan(given.seed, faults, given.minutes, given.messages, given.workers, given.rate)
+    plan = Plan(
+        given.seed,
+        faults,
+        given.minutes,
+        given.messages,
+        given.workers,
+        given.rate,
+        given.kafka_client,
+        given.group_protocol,
+    )
     folder = given.folder or Path(tempfile.mkdtemp(prefix="inferry-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
     outcome = run(plan, folder, say=lambda line: console.print(line, markup=False, highlight=False))

@@ -40,6 +40,10 @@ class Plan:
     workers: int = 2
     rate: float = 400.0
     """Reviews a second while faults strike; what is missing afterwards is sent as fast as it goes."""
+    kafka_client: str = "kafka-python"
+    """The workers'; what the run itself asks of Kafka goes through kafka-python, so that a client is no judge of itself."""
+    group_protocol: str = "classic"
+    """The workers'; see the setting kafka-group-protocol."""
 
 
 @dataclass
@@ -73,12 +77,14 @@ def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = lambda _line: 
     outcome = Outcome(plan.seed)
     started = time.monotonic()
     partitions = (3, random.choice((3, 4)))
-    with World(folder, workers=plan.workers, partitions=partitions, jars=jars) as world:
+    client = {"kafka_client": plan.kafka_client, "kafka_group_protocol": plan.group_protocol}
+    with World(folder, workers=plan.workers, partitions=partitions, settings=client, jars=jars) as world:
         reviews = Reviews(
             plan.seed, world.models.by_remainder, malformed_share=MALFORMED_SHARE, poison_share=POISON_SHARE
         )
         world.start_workers()
-        say(f"seed {plan.seed}: {plan.workers} workers, {partitions} partitions, history in {world.history.path}")
+        workers = f"{plan.workers} workers with {plan.kafka_client} ({plan.group_protocol})"
+        say(f"seed {plan.seed}: {workers}, {partitions} partitions, history in {world.history.path}")
         feed = Feed(world, reviews, plan)
         feed.start()
         _strike_all(plan, world, outcome, say)

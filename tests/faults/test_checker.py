@@ -25,7 +25,7 @@ from worker.clock import SystemClock
 from worker.errors import DeliveryFailed, SourceLost
 from worker.kafka.answers import AnswerWriter
 from worker.kafka.delivery import ExactlyOnce
-from worker.kafka.drivers import DEFAULT, make_driver
+from worker.kafka.drivers import DEFAULT, MAKERS, make_driver
 from worker.kafka.source import KafkaSource, SourceOptions
 from worker.kafka.topics import check_topics as check_that_topics_exist
 from worker.records import Labelled, Window
@@ -53,6 +53,7 @@ class Actor:
         name: str,
         source: type[KafkaSource] = KafkaSource,
         delivery: type[ExactlyOnce] = ExactlyOnce,
+        driver: str = DEFAULT,
     ) -> None:
         settings = Settings(
             bootstrap=topics.bootstrap,
@@ -67,9 +68,9 @@ class Actor:
         def wait(seconds: float) -> bool:
             return clock.wait(stop, seconds)
 
-        driver = make_driver(DEFAULT, settings, clock)
-        self.consumer = driver.open_consumer()
-        partitions = check_that_topics_exist(driver, self.consumer, settings)
+        kafka = make_driver(driver, settings, clock)
+        self.consumer = kafka.open_consumer()
+        partitions = check_that_topics_exist(kafka, self.consumer, settings)
         self.source = source(
             self.consumer,
             topics.reviews,
@@ -90,11 +91,13 @@ class Actor:
             audit=True,
         )
         self.delivery = delivery(
-            driver,
+            kafka,
             writer,
             topic_id=self.source.topic_id,
             transactional_id=f"{topics.group}.{name}",
+            transaction_timeout_seconds=settings.transaction_timeout_seconds,
             events=events,
+            clock=clock,
             wait=wait,
         )
         if isinstance(self.delivery, broken.LiveMetadata):
@@ -257,11 +260,14 @@ def test_each_trap_is_caught(place: Topics, hire: Hire, scenario: Scenario, part
 
 
 @pytest.mark.lasts(15)
+@pytest.mark.parametrize("driver", MAKERS)
 @pytest.mark.parametrize(
     "scenario", list(dict.fromkeys(scenario for scenario, _, _ in TRAPS)), ids=lambda scenario: scenario.__name__
 )
-def test_the_workers_own_source_and_delivery_come_through(place: Topics, hire: Hire, scenario: Scenario) -> None:
-    scenario(place, hire, {})
+def test_the_workers_own_source_and_delivery_come_through(
+    place: Topics, hire: Hire, scenario: Scenario, driver: str
+) -> None:
+    scenario(place, hire, {"driver": driver})
     report = judged(place)
     assert not report.violations, str(report)
     assert report.messages == report.results > 0

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from tests.faults.faults import Fault, all_faults
+from tests.faults.faults import CRASHES, KAFKA, Fault, all_faults
 from tests.faults.liveness import wait_until_answered
 from tests.faults.reviews import Reviews
 from tests.faults.runner import Feed, Plan
@@ -23,15 +23,32 @@ RATE = 150.0
 SETTLE_SECONDS = 90.0
 
 
+CLIENTS = {
+    "librdkafka": ("librdkafka", "librdkafka"),
+    "both": ("kafka-python", "librdkafka"),
+}
+"""The Kafka clients of the two workers. Every fault strikes a group that changes from one client to the other. Those of
+transactions and of the way to Kafka strike librdkafka by itself as well, and the random run is kafka-python's."""
+CASES = [
+    *(("both", fault) for fault in all_faults()),
+    *(("librdkafka", fault) for fault in (*CRASHES, *KAFKA)),
+]
+
+
 @pytest.fixture(scope="module")
-def working(world: World) -> Iterator[World]:
+def working(world: World, request: pytest.FixtureRequest) -> Iterator[World]:
     """The world with its two workers running."""
-    world.start_workers()
+    world.start_workers(*({"kafka_client": client} for client in CLIENTS[request.param]))
     yield world
     world.stop_workers()
 
 
-@pytest.mark.parametrize("fault", all_faults(), ids=lambda fault: fault.name.replace(" ", "-"))
+@pytest.mark.parametrize(
+    ("working", "fault"),
+    CASES,
+    ids=[f"{client}-{fault.name.replace(' ', '-')}" for client, fault in CASES],
+    indirect=["working"],
+)
 def test_nothing_is_lost_doubled_or_out_of_order(working: World, reviews: Reviews, fault: Fault) -> None:
     feed = Feed(working, reviews, Plan(seed=0, rate=RATE))
     feed.start()

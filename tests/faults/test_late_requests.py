@@ -18,19 +18,25 @@ from worker.errors import DeliveryFailed
 from worker.kafka.delivery import ExactlyOnce
 from worker.kafka.driver import KafkaFailure
 from worker.kafka.drivers.kafka_python.producer import KafkaPythonProducer
+from worker.kafka.drivers.librdkafka.producer import LibrdkafkaProducer
 
+PRODUCERS: dict[str, Any] = {"kafka-python": KafkaPythonProducer, "librdkafka": LibrdkafkaProducer}
+"""The producer of each driver, by the driver's name."""
 guards = pytest.mark.parametrize("guarded", [False, True], ids=["without the guard", "with it"])
 
 
 class Behind:
     """Source and delivery of one worker, behind a proxy, with one review delivered whose request of `kind` is late."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, driver: str) -> None:
         spare = world.spares[0]
         self.proxy: Proxy = spare.kafka
         topics = world.fresh_topics(partitions=1)
         self.topics = topics
-        self.kafka = KafkaWorld(self.proxy.address, [topics.reviews, topics.labels, topics.dead], "exactly-once")
+        self.kafka = KafkaWorld(
+            self.proxy.address, [topics.reviews, topics.labels, topics.dead], "exactly-once", driver
+        )
+        self.producer = PRODUCERS[driver]
 
     def deliver(self, *texts: str) -> None:
         self.kafka.add(*texts)
@@ -47,9 +53,9 @@ class Behind:
         return committed_offsets(self.topics.bootstrap, self.kafka.settings.group, self.topics.reviews)[0]
 
 
-@pytest.fixture
-def behind(world: World) -> Iterator[Behind]:
-    made = Behind(world)
+@pytest.fixture(params=PRODUCERS)
+def behind(world: World, request: pytest.FixtureRequest) -> Iterator[Behind]:
+    made = Behind(world, request.param)
     yield made
     made.proxy.let_through()
     made.kafka.close()
@@ -68,7 +74,8 @@ def after(monkeypatch: pytest.MonkeyPatch, owner: Any, method: str, then: Callab
 
 
 def without_guard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(KafkaPythonProducer, "_in_doubt", lambda _self: False)
+    for producer in PRODUCERS.values():
+        monkeypatch.setattr(producer, "_in_doubt", lambda _self: False)
 
 
 @guards
@@ -84,7 +91,7 @@ def test_a_late_end_does_not_commit_the_next_transaction(
         raise KafkaFailure("whatever fails a transaction after its results were sent")
 
     with monkeypatch.context() as failing:
-        after(failing, KafkaPythonProducer, "send", fail)
+        after(failing, behind.producer, "send", fail)
         with pytest.raises(DeliveryFailed):
             behind.deliver("two")
     # The answer to the second review is visible although its transaction failed, and it will be answered once more.
@@ -100,7 +107,7 @@ def test_late_offsets_do_not_set_back_those_of_the_next_transaction(
         without_guard(monkeypatch)
     behind.deliver_with_late(ApiKey.TXN_OFFSET_COMMIT, "one")
     with monkeypatch.context() as late:
-        after(late, KafkaPythonProducer, "send_offsets", behind.proxy.let_through)
+        after(late, behind.producer, "send_offsets", behind.proxy.let_through)
         behind.deliver("two")
     assert len(behind.kafka.visible()) == 2
     assert behind.committed == (2 if guarded else 1)

@@ -16,6 +16,7 @@ from tests.faults.worker_with_faults import arm
 from tests.faults.world import World
 from tests.support.harness import end_offsets, produce, read_committed, review_json, wait_for, wait_for_lag_zero
 from worker.errors import ExitCode
+from worker.kafka.drivers import MAKERS
 from worker.records import Record
 
 
@@ -44,6 +45,7 @@ def judged(
 
 
 pytestmark = pytest.mark.lasts(10)
+both_clients = pytest.mark.parametrize("kafka_client", MAKERS)
 
 
 @pytest.fixture
@@ -57,12 +59,15 @@ def send(topics: Topics, reviews: Reviews, first: int, last: int, *values: bytes
     produce(topics.bootstrap, topics.reviews, [*(review_json(text) for text in reviews.texts[first:last]), *values])
 
 
+@both_clients
 def test_two_workers_with_one_transactional_id_end_with_one_of_them(
-    world: World, reviews: Reviews, closing: ExitStack
+    world: World, reviews: Reviews, closing: ExitStack, kafka_client: str
 ) -> None:
     topics = world.fresh_topics()
     workers = [
-        closing.enter_context(world.worker(topics, name, transactional_id="the-same", window_records=20))
+        closing.enter_context(
+            world.worker(topics, name, kafka_client=kafka_client, transactional_id="the-same", window_records=20)
+        )
         for name in ("one", "other")
     ]
 
@@ -77,9 +82,12 @@ def test_two_workers_with_one_transactional_id_end_with_one_of_them(
     judged(world, topics, reviews)
 
 
-def test_a_dead_letter_topic_that_is_gone_is_waited_for(world: World, reviews: Reviews, closing: ExitStack) -> None:
+@both_clients
+def test_a_dead_letter_topic_that_is_gone_is_waited_for(
+    world: World, reviews: Reviews, closing: ExitStack, kafka_client: str
+) -> None:
     topics = world.fresh_topics()
-    worker = closing.enter_context(world.worker(topics, "only").wait_ready())
+    worker = closing.enter_context(world.worker(topics, "only", kafka_client=kafka_client).wait_ready())
     admin = KafkaAdminClient(bootstrap_servers=topics.bootstrap)
     closing.callback(admin.close)
     admin.delete_topics([topics.dead])
@@ -91,26 +99,30 @@ def test_a_dead_letter_topic_that_is_gone_is_waited_for(world: World, reviews: R
     assert (report.results, report.dead_letters) == (90, 1)
 
 
+@both_clients
 def test_a_result_larger_than_the_broker_takes_is_a_dead_letter_and_its_neighbours_are_not(
-    world: World, reviews: Reviews, closing: ExitStack
+    world: World, reviews: Reviews, closing: ExitStack, kafka_client: str
 ) -> None:
     topics = world.fresh_topics(max_message_bytes="1000")
     large = [review_json(reviews.texts[n], review_id="x" * 1_000) for n in range(3)]
     reasons = dict.fromkeys(large, "result-too-large")
     send(topics, reviews, 0, 40, large[0], b"", large[1], b"", large[2], *(map(review_json, reviews.texts[40:80])))
-    closing.enter_context(world.worker(topics, "only"))
+    closing.enter_context(world.worker(topics, "only", kafka_client=kafka_client))
     report = judged(world, topics, reviews, reasons)
     assert (report.results, report.dead_letters) == (80, 5)
 
 
+@both_clients
 @pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
 def test_results_whose_batches_are_larger_than_the_broker_takes_arrive_in_smaller_ones(
-    world: World, reviews: Reviews, closing: ExitStack, delivery: str
+    world: World, reviews: Reviews, closing: ExitStack, kafka_client: str, delivery: str
 ) -> None:
     topics = world.fresh_topics(partitions=1, max_message_bytes="100000")
     values = [review_json(text, review_id=str(n) * 200) for n, text in enumerate(reviews.texts)]
     produce(topics.bootstrap, topics.reviews, values)
-    closing.enter_context(world.worker(topics, "only", delivery=delivery, window_records=1_500))
+    closing.enter_context(
+        world.worker(topics, "only", kafka_client=kafka_client, delivery=delivery, window_records=1_500)
+    )
     report = judged(world, topics, reviews, may_repeat=delivery == "at-least-once")
     assert report.results - report.duplicated == len(values)
 
@@ -171,8 +183,9 @@ def test_a_worker_that_gets_nowhere_is_not_alive_until_it_does(
     assert judged(world, topics, reviews).results == 100
 
 
+@both_clients
 def test_records_of_aborted_transactions_are_no_input_and_a_bounded_run_ends_after_their_marks(
-    world: World, reviews: Reviews, closing: ExitStack
+    world: World, reviews: Reviews, closing: ExitStack, kafka_client: str
 ) -> None:
     topics = world.fresh_topics(partitions=2)
     producer = KafkaProducer(bootstrap_servers=topics.bootstrap, transactional_id=f"feed-of-{topics.reviews}")
@@ -183,16 +196,21 @@ def test_records_of_aborted_transactions_are_no_input_and_a_bounded_run_ends_aft
             producer.send(topics.reviews, review_json(text))
         producer.commit_transaction() if turn % 2 else producer.abort_transaction()
     producer.close()
-    worker = closing.enter_context(world.worker(topics, "only", until="end"))
+    worker = closing.enter_context(world.worker(topics, "only", kafka_client=kafka_client, until="end"))
     assert worker.wait(60) == ExitCode.OK, worker.log
     report = judged(world, topics, reviews, lag_zero=False)  # the last marks of transactions count as lag, and stay
     assert report.messages == report.results == 60
 
 
-def test_memory_is_bounded_however_many_words_there_are(world: World, reviews: Reviews, closing: ExitStack) -> None:
+@both_clients
+def test_memory_is_bounded_however_many_words_there_are(
+    world: World, reviews: Reviews, closing: ExitStack, kafka_client: str
+) -> None:
     """Every review brings words never seen before; whatever keeps words grows without a bound."""
     topics = world.fresh_topics()
-    worker = closing.enter_context(world.worker(topics, "only", audit_headers=False).wait_ready())
+    worker = closing.enter_context(
+        world.worker(topics, "only", kafka_client=kafka_client, audit_headers=False).wait_ready()
+    )
     sizes = []
     for turn in range(4):
         values = [f"{' '.join(f'w{turn}x{n}x{word}' for word in range(60))}" for n in range(4_000)]
@@ -203,9 +221,12 @@ def test_memory_is_bounded_however_many_words_there_are(world: World, reviews: R
     assert sizes[-1] - sizes[0] < 16 * 1024**2, sizes
 
 
-def test_partitions_added_while_running_are_read(world: World, reviews: Reviews, closing: ExitStack) -> None:
+@both_clients
+def test_partitions_added_while_running_are_read(
+    world: World, reviews: Reviews, closing: ExitStack, kafka_client: str
+) -> None:
     topics = world.fresh_topics(partitions=1)
-    closing.enter_context(world.worker(topics, "only").wait_ready())
+    closing.enter_context(world.worker(topics, "only", kafka_client=kafka_client).wait_ready())
     send(topics, reviews, 0, 50)
     admin = KafkaAdminClient(bootstrap_servers=topics.bootstrap)
     admin.create_partitions({topics.reviews: 3})

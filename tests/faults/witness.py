@@ -15,6 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from kafka import KafkaConsumer
+
 from worker.kafka.positions import Positions
 from worker.kafka.source import KafkaSource
 from worker.pipeline.in_flight import WindowsInFlight
@@ -63,7 +65,10 @@ class Witness:
         waiting.rename(self._file)
 
     def _client(self) -> dict[str, Any]:
-        consumer = self._seen["KafkaSource"]._consumer._client
+        driven = self._seen["KafkaSource"]._consumer
+        if not isinstance(driven._client, KafkaConsumer):
+            return {name: _short(value) for name, value in vars(driven).items()}
+        consumer = driven._client
         fetcher, states = consumer._fetcher, consumer._subscription.assignment
         slot = fetcher._next_partition_records
         return {

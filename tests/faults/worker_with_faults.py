@@ -15,19 +15,20 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
+from threading import Timer
 from typing import Any
-
-from kafka import KafkaProducer
-from kafka.producer.transaction_manager import EndTxnHandler
 
 from tests.faults.witness import Witness
 from worker.__main__ import main
-from worker.kafka.drivers import DEFAULT
 from worker.kafka.source import KafkaSource
 from worker.pipeline.predicting import Predictor
+from worker.settings import load
 
 STEPS = ("poll", "predict", "begin", "first-send", "flush", "offsets", "commit-sent", "commit-acknowledged", "init")
 """In the order of a window; `init` comes before the first one and after each failed delivery."""
+
+COMMIT_SENT_SECONDS = 0.002
+"""From the call of a commit to a moment when librdkafka has sent it, and most often not been answered."""
 
 
 class Trap:
@@ -55,13 +56,16 @@ class Trap:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(float(action))
 
-    def install(self) -> None:
-        """Wraps what the worker calls at each step."""
+    def install(self, client: str) -> None:
+        """Wraps what the worker calls at each step, with that Kafka client."""
         self._after(KafkaSource, "poll", "poll", lambda window: window is not None)
         self._after(Predictor, "finish", "predict")
-        CLIENTS[DEFAULT](self)
+        CLIENTS[client](self)
 
     def _install_kafka_python(self) -> None:
+        from kafka import KafkaProducer
+        from kafka.producer.transaction_manager import EndTxnHandler
+
         self._after(KafkaProducer, "begin_transaction", "begin", self._first_of_a_transaction)
         self._after(KafkaProducer, "send", "first-send", self._is_first)
         self._after(KafkaProducer, "flush", "flush")
@@ -76,6 +80,30 @@ class Trap:
             return original(handler, response)
 
         EndTxnHandler.handle_response = handle_response
+
+    def _install_librdkafka(self) -> None:
+        from worker.kafka.drivers import librdkafka
+        from worker.kafka.drivers.librdkafka import Librdkafka
+        from worker.kafka.drivers.librdkafka.producer import LibrdkafkaProducer
+
+        class Watched(librdkafka.Producer):  # type: ignore[misc]  # the client's own class cannot be changed
+            """The client that the driver makes from now on."""
+
+        librdkafka.Producer = Watched  # type: ignore[misc]
+        self._after(LibrdkafkaProducer, "begin", "begin", self._first_of_a_transaction)
+        self._after(Watched, "produce", "first-send", self._is_first)
+        self._after(LibrdkafkaProducer, "_flush", "flush")
+        self._after(LibrdkafkaProducer, "send_offsets", "offsets")
+        self._after(LibrdkafkaProducer, "commit", "commit-acknowledged")
+        self._after(Librdkafka, "open_producer", "init")
+        original = LibrdkafkaProducer.commit
+
+        def commit(producer: Any) -> Any:
+            """Nobody here sees the answer before the client does: the step is a moment while the commit is under way."""
+            Timer(COMMIT_SENT_SECONDS, self.passing, ("commit-sent",)).start()
+            return original(producer)
+
+        LibrdkafkaProducer.commit = commit  # type: ignore[method-assign]
 
     def _after(
         self, owner: Any, method: str, step: str, counts: Callable[[Any], bool] = lambda _returned: True
@@ -100,7 +128,10 @@ class Trap:
         return self._sends == 1
 
 
-CLIENTS: dict[str, Callable[[Trap], None]] = {"kafka-python": Trap._install_kafka_python}
+CLIENTS: dict[str, Callable[[Trap], None]] = {
+    "kafka-python": Trap._install_kafka_python,
+    "librdkafka": Trap._install_librdkafka,
+}
 """For each driver, by its name, how the steps within its client are wrapped."""
 
 
@@ -114,5 +145,5 @@ def arm(arms: Path, step: str, count: int = 1, action: str = "kill") -> None:
 if __name__ == "__main__":
     own = Path(sys.argv[1])
     Witness(own.with_suffix(".opinion")).install()
-    Trap(own).install()
+    Trap(own).install(load(sys.argv[3:]).kafka_client)
     sys.exit(main(sys.argv[2:]))

@@ -13,6 +13,7 @@ from tests.support.model_server import ServerAddress
 from tests.support.models import TinyModel
 from tests.support.worker_world import World
 from trainer.card import card_of
+from worker.kafka.drivers import DEFAULT, MAKERS
 from worker.text import Vocabulary
 
 
@@ -24,8 +25,25 @@ class MakeWorld(Protocol):
     ) -> World: ...
 
 
+both_clients = pytest.mark.parametrize("kafka_client", MAKERS, indirect=True)
+"""The test runs once with each Kafka client in its workers; all others run with the default one."""
+deliveries_and_clients = pytest.mark.parametrize(
+    ("delivery", "kafka_client"),
+    [("exactly-once", DEFAULT), ("at-least-once", DEFAULT), ("exactly-once", "librdkafka")],
+    indirect=["kafka_client"],
+)
+"""Both deliveries with the default client, and the harder one with the other: what the clients do differently in the easier
+one, the contract suite shows for less."""
+
+
 @pytest.fixture
-def make_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeWorld]:
+def kafka_client(request: pytest.FixtureRequest) -> str:
+    """The Kafka client of the workers."""
+    return getattr(request, "param", DEFAULT)
+
+
+@pytest.fixture
+def make_world(request: pytest.FixtureRequest, tmp_path: Path, kafka_client: str) -> Iterator[MakeWorld]:
     worlds: list[World] = []
 
     def make(
@@ -41,6 +59,7 @@ def make_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeW
             folder,
             partitions=partitions,
             output_partitions=output_partitions,
+            kafka_client=kafka_client,
         )
         worlds.append(made)
         return made

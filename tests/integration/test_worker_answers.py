@@ -10,7 +10,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from protos.codecs import ReviewMessage, encode_review
 from protos.forms import Form
-from tests.integration.conftest import MakeWorld
+from tests.integration.conftest import MakeWorld, both_clients
 from tests.support.harness import read_committed, review_json
 from tests.support.models import TinyModel
 from tests.support.worker_world import World, assert_scored_as_offline, some_reviews
@@ -131,6 +131,7 @@ def test_a_review_that_is_too_long_for_the_model_is_cut_and_says_so(world: World
     assert sorted(result.truncated for result in world.results()) == [False, True]
 
 
+@both_clients
 def test_topics_are_created_where_that_is_allowed(make_world: MakeWorld) -> None:
     world = make_world()
     fresh = f"{world.reviews}-anew"

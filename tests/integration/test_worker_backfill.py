@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
+from tests.integration.conftest import both_clients
 from tests.support.harness import end_offsets, review_json, wait_for
 from tests.support.worker_world import WAIT_SECONDS, World, delivered, held_partitions, logged, some_reviews, total
 
@@ -81,6 +82,7 @@ def test_a_bounded_run_of_an_empty_topic_ends_at_once(world: World) -> None:
     assert world.results() == []
 
 
+@both_clients
 @pytest.mark.parametrize("ending", ["commit", "abort"])
 def test_a_bounded_run_ends_although_a_transactions_mark_is_the_last_in_the_topic(world: World, ending: str) -> None:
     """The marks that a transactional producer leaves take up offsets which no consumer is ever given."""
@@ -93,6 +95,7 @@ def test_a_bounded_run_ends_although_a_transactions_mark_is_the_last_in_the_topi
     assert len(world.results()) == 9
 
 
+@both_clients
 def test_what_no_consumer_is_given_is_no_lag(world: World) -> None:
     transactional_push(world, some_reviews(9), commit=True)
     worker = world.worker()
@@ -119,6 +122,7 @@ def transactional_push(world: World, texts: list[str], *, commit: bool) -> None:
     wait_for(lambda: sum(end_offsets(world.bootstrap, world.reviews).values()) > len(texts), 20, "the marks")
 
 
+@both_clients
 def test_a_start_is_refused_while_the_group_has_members(world: World) -> None:
     world.push(map(review_json, some_reviews(9)))
     running = world.worker().wait_ready()
@@ -138,6 +142,7 @@ def test_a_start_that_is_not_in_the_topic_is_refused(world: World, start: str, s
     assert said in worker.log
 
 
+@both_clients
 def test_records_deleted_before_they_were_read_are_never_skipped_silently(world: World) -> None:
     world.push(map(review_json, some_reviews(30)), partition=1)
     world.commit({1: 10})
@@ -165,6 +170,7 @@ def test_a_topic_made_anew_is_read_from_its_start_where_kafka_has_dropped_the_ol
     assert answered(world)[0] == [*range(12), *range(20)]
 
 
+@both_clients
 def test_offsets_of_a_topic_that_was_made_anew_are_not_used_and_the_way_out_works(world: World) -> None:
     """A commit that was under way when the topic was recreated: its offsets are in range, but of another topic."""
     world.push(map(review_json, some_reviews(12)), partition=0)
@@ -186,6 +192,7 @@ def test_offsets_of_a_topic_that_was_made_anew_are_not_used_and_the_way_out_work
     assert answered(world)[0] == [*range(12), *range(20)]
 
 
+@both_clients
 def test_a_topic_made_anew_under_a_running_worker_is_not_taken_for_the_old_one(world: World) -> None:
     world.push(map(review_json, some_reviews(12)), partition=0)
     worker = world.worker()

@@ -28,6 +28,7 @@ def lean(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("codec", ["gzip", *MODULES])
 def test_reviews_in_compressed_batches_are_answered(make_world: MakeWorld, codec: str) -> None:
+    """librdkafka has them all built in: see the contract suite."""
     world = make_world(partitions=1)
     world.push(map(review_json, some_reviews(200, seed=1)), partition=0, compression_type=codec)
     worker = world.worker()

@@ -10,7 +10,7 @@ import pytest
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from protos.codecs import CodecError, decode_review
-from tests.integration.conftest import MakeWorld
+from tests.integration.conftest import MakeWorld, both_clients
 from tests.support.harness import review_json, wait_for
 from tests.support.model_server import running_model_server
 from tests.support.models import TinyModel, tiny_vocabulary, tiny_weights
@@ -77,6 +77,7 @@ def null_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DefaultRecordBatchBuilder, "append", append_with_nulls)
 
 
+@both_clients
 def test_each_kind_of_bad_record_is_a_dead_letter_with_its_reason_between_reviews_that_are_answered(
     world: World, tiny_model: TinyModel
 ) -> None:

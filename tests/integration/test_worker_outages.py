@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.broker import Broker
-from tests.integration.conftest import MakeWorld
+from tests.integration.conftest import MakeWorld, deliveries_and_clients
 from tests.support.harness import WorkerProcess, wait_for
 from tests.support.model_server import free_ports, running_model_server
 from tests.support.worker_world import Load, World, delivered, logged, state, total
@@ -74,7 +74,7 @@ def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     broker.stop()
 
 
-@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
+@deliveries_and_clients
 @pytest.mark.parametrize("crash", [False, True], ids=["restart", "crash"])
 def test_the_broker_may_be_away(make_world: MakeWorld, own_broker: Broker, delivery: str, crash: bool) -> None:
     world = make_world(bootstrap=own_broker.bootstrap)

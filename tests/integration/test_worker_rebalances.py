@@ -6,21 +6,33 @@ import signal
 
 import pytest
 
-from tests.integration.conftest import MakeWorld
+from tests.integration.conftest import MakeWorld, both_clients, deliveries_and_clients
 from tests.support.harness import wait_for
-from tests.support.worker_world import Load, delivered, held_partitions
+from tests.support.worker_world import Load, World, delivered, held_partitions
 
 ALL = {0, 1, 2, 3}
 pytestmark = pytest.mark.lasts(15)
 
 
+@deliveries_and_clients
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
 def test_a_second_worker_joins_and_leaves_under_load(
     make_world: MakeWorld, delivery: str, number: signal.Signals
 ) -> None:
-    world = make_world(partitions=len(ALL))
-    settings = {"delivery": delivery, "window_records": 40, "batch_rows": 16}
+    join_and_leave(make_world(partitions=len(ALL)), delivery, number)
+
+
+@pytest.mark.parametrize("kafka_client", ["librdkafka"], indirect=True)
+@pytest.mark.parametrize("protocol", ["cooperative", "consumer"])
+def test_a_second_worker_joins_and_leaves_under_load_with_incremental_rebalances(
+    make_world: MakeWorld, protocol: str
+) -> None:
+    """A worker that is killed is missed after the broker's 45 s only, under `consumer`: one that leaves has to do."""
+    join_and_leave(make_world(partitions=len(ALL)), "exactly-once", signal.SIGTERM, kafka_group_protocol=protocol)
+
+
+def join_and_leave(world: World, delivery: str, number: signal.Signals, **more: object) -> None:
+    settings = {"delivery": delivery, "window_records": 40, "batch_rows": 16, **more}
     with Load(world):
         first = world.worker(**settings, transactional_id=f"{world.group}.0")
         wait_for(lambda: delivered(first) > 100, 60, "results")
@@ -47,6 +59,7 @@ def test_a_second_worker_joins_and_leaves_under_load(
     assert first.stop() == 0
 
 
+@both_clients
 def test_two_workers_under_one_transactional_id_end_with_a_sentence_instead_of_fighting(make_world: MakeWorld) -> None:
     world = make_world(partitions=len(ALL))
     with Load(world):
@@ -77,6 +90,7 @@ def test_a_worker_without_a_partition_waits_for_one(make_world: MakeWorld) -> No
     world.assert_in_order()
 
 
+@both_clients
 def test_a_static_member_is_back_within_its_session_without_a_rebalance(make_world: MakeWorld) -> None:
     world = make_world(partitions=len(ALL))
     settings = {"window_records": 40, "session_timeout_seconds": 20}
@@ -95,7 +109,7 @@ def test_a_static_member_is_back_within_its_session_without_a_rebalance(make_wor
     world.assert_in_order()
 
 
-@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
+@deliveries_and_clients
 def test_two_workers_under_one_instance_id_end_with_a_sentence_instead_of_fighting(
     make_world: MakeWorld, delivery: str
 ) -> None:

@@ -11,6 +11,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from protos.dead_letters import Cut, DeadLetterInfo, header_bytes
+from tests.integration.conftest import deliveries_and_clients
 from tests.support.harness import review_json, wait_for
 from tests.support.worker_world import World, delivered, some_reviews, total
 from worker.records import Reason, Record
@@ -28,7 +29,7 @@ def limit(world: World, topic: str, size_bytes: int) -> None:
         admin.close()
 
 
-@pytest.mark.parametrize("delivery", DELIVERIES)
+@deliveries_and_clients
 def test_a_topic_that_takes_small_batches_gets_every_result(world: World, delivery: str) -> None:
     limit(world, world.labels, 20_000)
     for partition in range(world.partitions):
@@ -38,7 +39,7 @@ def test_a_topic_that_takes_small_batches_gets_every_result(world: World, delive
     assert world.dead_letters() == {}
 
 
-@pytest.mark.parametrize("delivery", DELIVERIES)
+@deliveries_and_clients
 def test_a_result_that_is_too_large_is_a_dead_letter_and_its_window_is_answered(world: World, delivery: str) -> None:
     limit(world, world.labels, 1_000)
     ids = [f"{n}-{'x' * (900 if n % 10 == 3 else 5)}" for n in range(30)]
@@ -89,7 +90,7 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("delivery", DELIVERIES)
+@deliveries_and_clients
 def test_whatever_is_large_in_a_record_it_is_one_dead_letter_without_that(world: World, delivery: str) -> None:
     for large in LARGE.values():
         world.push(

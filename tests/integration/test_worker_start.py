@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.broker import Broker
-from tests.integration.conftest import MakeWorld
+from tests.integration.conftest import MakeWorld, both_clients
 from tests.support.harness import WorkerProcess, review_json, wait_for
 from tests.support.model_server import free_ports
 from tests.support.worker_world import World
@@ -72,19 +72,22 @@ ALICE = {
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("kafka_client", "wrong", "said"),
     [
-        ({"kafka_sasl_password": "guessed"}, "SaslAuthenticationFailedError"),
-        ({"kafka_sasl_mechanism": "SCRAM-SHA-256"}, "UnsupportedSaslMechanismError"),
+        ("kafka-python", {"kafka_sasl_password": "guessed"}, "SaslAuthenticationFailedError"),
+        ("kafka-python", {"kafka_sasl_mechanism": "SCRAM-SHA-256"}, "UnsupportedSaslMechanismError"),
+        ("librdkafka", {"kafka_sasl_password": "guessed"}, "_AUTHENTICATION"),
+        ("librdkafka", {"kafka_sasl_mechanism": "SCRAM-SHA-256"}, "_AUTHENTICATION"),
     ],
+    indirect=["kafka_client"],
 )
 def test_wrong_credentials_are_no_outage_to_wait_out(
     sasl_broker: tuple[str, str], make_world: MakeWorld, wrong: Mapping[str, str], said: str
 ) -> None:
     world = make_world(bootstrap=sasl_broker[1])
     # Minutes, and all of them in one attempt: only the refusal itself can end it.
-    limits = {"kafka_request_timeout_seconds": 500, "kafka_delivery_timeout_seconds": 600}
-    limits |= {"transaction_timeout_seconds": 700, "session_timeout_seconds": 800, "max_poll_interval_seconds": 900}
+    limits = {"kafka_request_timeout_seconds": 250, "kafka_delivery_timeout_seconds": 260}
+    limits |= {"transaction_timeout_seconds": 270, "session_timeout_seconds": 280, "max_poll_interval_seconds": 290}
     worker = world.worker(**{**ALICE, **wrong, **limits, "bootstrap": sasl_broker[0], "startup_seconds": 900})
     assert worker.wait() == 78
     assert said in last_words(worker)
@@ -92,23 +95,44 @@ def test_wrong_credentials_are_no_outage_to_wait_out(
     assert "guessed" not in worker.log
 
 
-def test_limits_that_the_client_does_not_take_are_no_outage_either(world: World) -> None:
+def test_a_mechanism_that_librdkafka_does_not_know_is_no_outage_either(
+    sasl_broker: tuple[str, str], make_world: MakeWorld
+) -> None:
+    world = make_world(bootstrap=sasl_broker[1])
+    unknown = {**ALICE, "kafka_sasl_mechanism": "GUESSWORK", "bootstrap": sasl_broker[0], "startup_seconds": 900}
+    worker = world.worker(**{**unknown, "kafka_client": "librdkafka"})
+    assert worker.wait() == 78
+    assert "GUESSWORK" in last_words(worker)
+
+
+@pytest.mark.parametrize(
+    ("kafka_client", "said"),
+    [("kafka-python", "connections_max_idle_ms"), ("librdkafka", "socket.timeout.ms")],
+    indirect=["kafka_client"],
+)
+def test_limits_that_the_client_does_not_take_are_no_outage_either(world: World, said: str) -> None:
     limits = {"kafka_request_timeout_seconds": 600, "kafka_delivery_timeout_seconds": 650}
     limits |= {"transaction_timeout_seconds": 700, "session_timeout_seconds": 800, "max_poll_interval_seconds": 900}
     worker = world.worker(**limits, startup_seconds=900)
     assert worker.wait() == 78
-    assert "connections_max_idle_ms" in last_words(worker)
+    assert said in last_words(worker)
 
 
+@pytest.mark.parametrize(
+    ("kafka_client", "said"),
+    [("kafka-python", "IllegalSaslStateError"), ("librdkafka", "_AUTHENTICATION")],
+    indirect=["kafka_client"],
+)
 def test_credentials_for_a_listener_that_takes_none_are_no_outage_either(
-    sasl_broker: tuple[str, str], make_world: MakeWorld
+    sasl_broker: tuple[str, str], make_world: MakeWorld, said: str
 ) -> None:
     world = make_world(bootstrap=sasl_broker[1])
     worker = world.worker(**ALICE, startup_seconds=900)
     assert worker.wait() == 78
-    assert "IllegalSaslStateError" in last_words(worker)
+    assert said in last_words(worker)
 
 
+@both_clients
 def test_right_credentials_let_the_worker_in(sasl_broker: tuple[str, str], make_world: MakeWorld) -> None:
     world = make_world(bootstrap=sasl_broker[1], partitions=1)
     world.push([review_json("a good film")])
@@ -117,6 +141,7 @@ def test_right_credentials_let_the_worker_in(sasl_broker: tuple[str, str], make_
     world.assert_each_once()
 
 
+@both_clients
 def test_kafka_that_is_not_there_is_waited_for_and_then_named(world: World) -> None:
     address = nowhere()
     worker = world.worker(bootstrap=address, startup_seconds=2)

@@ -8,6 +8,7 @@ is killed outright, the kernel kills them (see `deploy.local.tether`).
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -32,6 +33,9 @@ class Servers(Protocol):
     def close(self) -> None: ...
 
 
+ATTEMPTS = 2
+"""pytest keeps a shared fixture's failure for the rest of a process: one server that starts too slowly on a busy machine, or
+one download that is cut, would fail every test that needs it."""
 KEY = pytest.StashKey[Servers]()
 Units = dict[str, tuple[str, float]]
 """By test: the name of its unit, and about how many seconds it takes; see `tests.support.parallel`."""
@@ -95,10 +99,16 @@ class Owned:
         return self._starter.submit(self._start, name, *arguments).result()
 
     def _start(self, name: str, *arguments: str) -> list[str]:
-        if name not in self._started:
-            self._started[name] = {"broker": self._start_broker, "model_server": self._start_model_server}[name](
-                *arguments
-            )
+        start = {"broker": self._start_broker, "model_server": self._start_model_server}[name]
+        for left in reversed(range(ATTEMPTS)):
+            if name in self._started:
+                break
+            try:
+                self._started[name] = start(*arguments)
+            except Exception as error:
+                if not left:
+                    raise
+                print(f"the shared {name} did not start and is tried again: {error}", file=sys.stderr)
         return self._started[name]
 
     def _start_broker(self, folder: str) -> list[str]:

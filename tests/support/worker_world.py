@@ -29,6 +29,7 @@ from tests.support.harness import (
     wait_for,
 )
 from tests.support.models import BAD, GOOD, PLAIN, TinyModel
+from worker.kafka.drivers import DEFAULT
 from worker.records import Record
 
 WAIT_SECONDS = 90.0
@@ -51,7 +52,14 @@ class World:
     """The surroundings of one test's workers. Topics and group are fresh; workers still running at the end are killed."""
 
     def __init__(
-        self, bootstrap: str, serving: str, folder: Path, *, partitions: int = 3, output_partitions: int | None = None
+        self,
+        bootstrap: str,
+        serving: str,
+        folder: Path,
+        *,
+        partitions: int = 3,
+        output_partitions: int | None = None,
+        kafka_client: str = DEFAULT,
     ) -> None:
         self.bootstrap = bootstrap
         self.serving = serving
@@ -61,6 +69,7 @@ class World:
             bootstrap, "review-labels", "reviews-dead-letter", partitions=output_partitions or partitions
         )
         self.partitions = partitions
+        self.kafka_client = kafka_client
         self.group = f"group-of-{self.reviews}"
         self._workers: list[WorkerProcess] = []
 
@@ -73,6 +82,7 @@ class World:
             "output_topic": self.labels,
             "dead_letter_topic": self.dead,
             "group": self.group,
+            "kafka_client": self.kafka_client,
             **QUICK,
             **more,
         }

@@ -5,6 +5,7 @@ A producer that failed once is never used again: records and offsets it still ho
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import NoReturn
@@ -24,12 +25,13 @@ from worker.kafka.driver import (
     TooLarge,
 )
 from worker.kafka.failures import at_start, replaced
-from worker.ports import Events
+from worker.ports import Clock, Events
 from worker.records import DeadLetter, Labelled, Reason, Record, Retry, Window
 
 FENCED_LIMIT = 3
-"""Fenced deliveries in a row after which another live process is certain to use our transactional id: a worker that was
-merely slow or asleep is fenced once."""
+"""Fenced deliveries within two transaction timeouts after which another live process is certain to use our transactional id.
+A worker that is slow or asleep is fenced as well, by the end of its transaction's time: never three times in less than that.
+Deliveries that succeed between them tell nothing: two processes with one id take turns."""
 OPENING = "opening a transactional producer"
 RECORD_BYTES, HEADER_BYTES = 20, 2
 """What a record and a header take beside their contents: lengths and deltas, as varints."""
@@ -172,7 +174,9 @@ class ExactlyOnce(_Delivery):
         *,
         topic_id: str,
         transactional_id: str,
+        transaction_timeout_seconds: float,
         events: Events,
+        clock: Clock,
         wait: Callable[[float], bool],
     ) -> None:
         """`topic_id` goes with each offset; `wait` blocks for seconds, and returns whether to give up."""
@@ -181,7 +185,10 @@ class ExactlyOnce(_Delivery):
         self._transactional_id = transactional_id
         self._events = events
         self._wait = wait
-        self._fenced = 0
+        self._clock = clock
+        self._alone_seconds = (FENCED_LIMIT - 1) * transaction_timeout_seconds
+        """What lies at least between the first and the last of FENCED_LIMIT fences while no other process is there."""
+        self._fenced_at: deque[float] = deque(maxlen=FENCED_LIMIT)
         self._jitter = Random()  # noqa: S311  not for secrets
 
     def settle(self) -> None:
@@ -215,7 +222,6 @@ class ExactlyOnce(_Delivery):
         except KafkaFailure as failure:
             self._count_fences(failure, window)
             self._settle_and_give_up(failure)
-        self._fenced = 0
         return too_large
 
     def _transaction(self, producer: Producer, window: Window, outgoing: Sequence[Outgoing]) -> list[int]:
@@ -245,8 +251,11 @@ class ExactlyOnce(_Delivery):
         if isinstance(failure, FencedInstance):
             self._discard()
             raise replaced(window.membership.instance_id) from failure
-        self._fenced = self._fenced + 1 if isinstance(failure, FencedProducer) else 0
-        if self._fenced >= FENCED_LIMIT:
+        if not isinstance(failure, FencedProducer):
+            return
+        fences = self._fenced_at
+        fences.append(self._clock.monotonic())
+        if len(fences) == FENCED_LIMIT and fences[-1] - fences[0] < self._alone_seconds:
             self._discard()
             raise Fenced(
                 f"another live process uses the transactional id {self._transactional_id!r}: give each worker its own with "

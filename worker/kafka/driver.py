@@ -176,7 +176,7 @@ class Consumer(Protocol):
 
     def commit(self, offsets: Mapping[Partition, int], metadata: str) -> None:
         """Commits offsets without a transaction. Blocks up to the request timeout, from any thread, also while another
-        one polls: a driver whose client cannot do that hands the commit over to the polling thread.
+        one polls: a driver whose client cannot do that polls in slices, and commits between two.
 
         Raises FencedInstance; any other KafkaFailure means that it is not known to be committed."""
 
@@ -209,10 +209,6 @@ class Producer(Protocol):
     Once a call has raised, or `send` has told of any failure, only `abort` and `discard` may follow: records and offsets
     that it still holds would come up in the next transaction."""
 
-    @property
-    def identity(self) -> tuple[int, int]:
-        """Producer id and epoch. Never blocks. For tests and logs."""
-
     def begin(self) -> None:
         """Begins a transaction. Never blocks."""
 
@@ -242,8 +238,8 @@ class Driver(Protocol):
     """One Kafka client. Making it connects to nothing."""
 
     def open_consumer(self) -> Consumer:
-        """Connects, and subscribes to the input topic; the group is joined at the first poll. Blocks up to the request
-        timeout. Raises Refused at once, and not only when its time is up, where the brokers refuse the credentials."""
+        """Connects. The group is joined at the first poll, not before. Blocks up to the request timeout. Raises Refused
+        at once, and not only when its time is up, where the brokers refuse the credentials."""
 
     def open_producer(self, transactional_id: str = "") -> Producer:
         """Connects. With a transactional id, it fences earlier producers of that id, ends the transaction they may have

@@ -12,7 +12,7 @@ from worker.kafka.answers import AnswerWriter
 from worker.kafka.bound_offsets import apply_start, until_offsets
 from worker.kafka.delivery import AtLeastOnce, ExactlyOnce
 from worker.kafka.driver import Consumer, Driver
-from worker.kafka.drivers import DEFAULT, make_driver
+from worker.kafka.drivers import make_driver
 from worker.kafka.failures import at_start, not_let_in
 from worker.kafka.source import KafkaSource, SourceOptions
 from worker.kafka.topics import check_topics, partitions_of
@@ -48,7 +48,7 @@ class Kafka:
         wait: Callable[[float], bool],
         driver: Driver | None = None,
     ) -> None:
-        """Connects to nothing. `driver`: the Kafka client, by default kafka-python.
+        """Connects to nothing. `driver`: the Kafka client, by default the one that the settings name.
 
         `wait` blocks for seconds before Kafka is asked again, and returns whether to give up."""
         self._settings = settings
@@ -57,7 +57,7 @@ class Kafka:
         self._clock = clock
         self._retry = retry
         self._wait = wait
-        self._driver = driver or make_driver(DEFAULT, settings, clock)
+        self._driver = driver or make_driver(settings.kafka_client, settings, clock)
         self._consumer: Consumer | None = None
         self._delivery: AtLeastOnce | ExactlyOnce | None = None
         self._counts: dict[str, int] = {}
@@ -141,7 +141,9 @@ class Kafka:
             writer,
             topic_id=source.topic_id,
             transactional_id=settings.producer_id,
+            transaction_timeout_seconds=settings.transaction_timeout_seconds,
             events=self._events,
+            clock=self._clock,
             wait=self._wait,
         )
         self._delivery = delivery

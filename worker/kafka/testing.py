@@ -261,11 +261,6 @@ class FakeProducer:
         self._offsets: list[_Offsets] = []
         self._failed = False
 
-    @property
-    def identity(self) -> tuple[int, int]:
-        """See driver.Producer."""
-        return 0, self._epoch
-
     def begin(self) -> None:
         """See driver.Producer."""
         self._call("begin")

@@ -123,6 +123,24 @@ def test_a_server_that_does_not_start_is_told_to_whoever_asked(
         Borrowed(owned.listen()).broker(tmp_path)
 
 
+def test_a_server_that_does_not_start_at_once_is_tried_again(
+    owned: Owned, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The failure of a shared fixture lasts as long as its process does."""
+    started: list[str] = []
+
+    def start(self: Owned, folder: str) -> list[str]:
+        started.append(folder)
+        if len(started) == 1:
+            raise OSError("too slow")
+        return [folder, "1234"]
+
+    monkeypatch.setattr(Owned, "_start_broker", start)
+    assert owned.broker(tmp_path).bootstrap == owned.broker(tmp_path).bootstrap == "127.0.0.1:1234"
+    assert len(started) == 2
+    assert "did not start and is tried again: too slow" in capsys.readouterr().err
+
+
 def test_what_stays_together_is_told_to_the_owner(owned: Owned) -> None:
     Borrowed(owned.listen()).tell({"test": ("unit", 3.0)})
     assert owned.units == {"test": ("unit", 3.0)}

@@ -37,6 +37,7 @@ def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_defau
         (["--threshold", "1.5"], "threshold: Input should be less than or equal to 1"),
         (["--window-records", "0"], "window_records: Input should be greater than or equal to 1"),
         (["--kafka-security-protocol", "SASL_SSL"], "needs kafka-sasl-mechanism"),
+        (["--kafka-group-protocol", "consumer"], "kafka-group-protocol consumer needs kafka-client librdkafka"),
         (["--vocabulary", "/nowhere/words.txt"], "/nowhere/words.txt does not exist"),
         (["--labels", "only"], "at least two"),
         (["--retry-delay-seconds", "9"], "must not be longer"),

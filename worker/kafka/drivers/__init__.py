@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from worker.errors import ConfigError
 from worker.kafka.driver import Driver
 from worker.ports import Clock
 from worker.settings import Settings
@@ -19,10 +20,21 @@ def _kafka_python(settings: Settings, clock: Clock) -> Driver:
     return KafkaPython(settings, clock)
 
 
-MAKERS: dict[str, Callable[[Settings, Clock], Driver]] = {"kafka-python": _kafka_python}
+def _librdkafka(settings: Settings, clock: Clock) -> Driver:
+    try:
+        from worker.kafka.drivers.librdkafka import Librdkafka
+    except ImportError as error:
+        raise ConfigError(
+            f"kafka-client librdkafka needs confluent-kafka ({error}): pip install 'inferry[librdkafka]', or leave "
+            f"kafka-client at {DEFAULT}"
+        ) from error
+    return Librdkafka(settings, clock)
+
+
+MAKERS: dict[str, Callable[[Settings, Clock], Driver]] = {"kafka-python": _kafka_python, "librdkafka": _librdkafka}
 """What makes each driver. Contract and fault suites run once for every name here."""
 
 
 def make_driver(name: str, settings: Settings, clock: Clock) -> Driver:
-    """The driver of that name, one of MAKERS. Connects to nothing yet."""
+    """The driver of that name, one of MAKERS. Connects to nothing yet. Raises ConfigError where its client is missing."""
     return MAKERS[name](settings, clock)

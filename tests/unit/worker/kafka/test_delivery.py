@@ -23,6 +23,7 @@ from worker.kafka.testing import FakeKafka, FakeProducer
 from worker.records import DeadLetter, Labelled, Membership, Partition, Reason, Record, Window
 from worker.testing import RecordingEvents
 
+TRANSACTION_SECONDS = 15.0
 P0 = Partition("reviews", 0)
 
 
@@ -33,7 +34,16 @@ def kafka() -> FakeKafka:
 
 def exactly_once(kafka: FakeKafka, wait: Callable[[float], bool] = lambda _seconds: False) -> ExactlyOnce:
     events = RecordingEvents()
-    return ExactlyOnce(kafka, writer(), topic_id="id", transactional_id="t", events=events, wait=wait)
+    return ExactlyOnce(
+        kafka,
+        writer(),
+        topic_id="id",
+        transactional_id="t",
+        transaction_timeout_seconds=TRANSACTION_SECONDS,
+        events=events,
+        clock=kafka.clock,
+        wait=wait,
+    )
 
 
 def a_window(offset: int = 0, generation: int = 1) -> Window:
@@ -92,24 +102,29 @@ def test_after_a_commit_in_doubt_the_next_transaction_has_another_epoch(kafka: F
     assert (kafka.epochs["t"], visible(kafka)) == (2, 3)
 
 
+def fenced(kafka: FakeKafka, delivery: ExactlyOnce) -> None:
+    kafka.failures["commit"] = [FencedProducer("epoch 0 is over")]
+    deliver(delivery, a_window())
+
+
 def test_fenced_again_and_again_is_another_process_with_our_id(kafka: FakeKafka) -> None:
+    """Whatever was delivered between: the two take turns."""
     delivery = exactly_once(kafka)
     for _ in range(FENCED_LIMIT - 1):
-        kafka.failures["commit"] = [FencedProducer("epoch 0 is over")]
         with pytest.raises(DeliveryFailed):
-            deliver(delivery, a_window())
-    kafka.failures["commit"] = [FencedProducer("epoch 0 is over")]
-    with pytest.raises(Fenced, match="--transactional-id"):
+            fenced(kafka, delivery)
         deliver(delivery, a_window())
+        kafka.clock.advance(TRANSACTION_SECONDS * 0.9)
+    with pytest.raises(Fenced, match="--transactional-id"):
+        fenced(kafka, delivery)
 
 
-def test_fences_count_in_a_row_only(kafka: FakeKafka) -> None:
+def test_a_worker_whose_transactions_run_out_of_time_is_fenced_and_alone(kafka: FakeKafka) -> None:
     delivery = exactly_once(kafka)
     for _ in range(2 * FENCED_LIMIT):
-        kafka.failures["commit"] = [FencedProducer("epoch 0 is over")]
         with pytest.raises(DeliveryFailed):
-            deliver(delivery, a_window())
-        deliver(delivery, a_window())
+            fenced(kafka, delivery)
+        kafka.clock.advance(TRANSACTION_SECONDS)
 
 
 def test_an_instance_that_was_replaced_ends_the_worker_at_once(kafka: FakeKafka) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from protos.codecs import ReviewMessage
 from worker.errors import InvalidReview
 from worker.pipeline.decoding import decoder
-from worker.records import Headers, Reason, Record
+from worker.records import UNREADABLE_HEADERS, Headers, Reason, Record
 
 LIMIT_BYTES = 100
 decode = decoder(LIMIT_BYTES)
@@ -63,3 +63,10 @@ def review_or_refusal(given: Record) -> ReviewMessage | InvalidReview:
         return decode(given)
     except InvalidReview as invalid:
         return invalid
+
+
+def test_a_review_whose_headers_cannot_be_read_is_not_guessed_at() -> None:
+    """They may have said that its value is protobuf."""
+    with pytest.raises(InvalidReview, match="header") as raised:
+        decode(record(b"A fine film.", UNREADABLE_HEADERS))
+    assert raised.value.reason is Reason.MALFORMED

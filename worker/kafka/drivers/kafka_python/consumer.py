@@ -19,6 +19,8 @@ JOIN_SECONDS = 5.0
 """How long a poll goes on beyond its time while a rebalance is under way."""
 JOIN_POLL_SECONDS = 0.5
 CLOSE_SECONDS = 5.0
+METADATA_END = "\0"
+"""Ends what is committed with an offset. librdkafka's Python binding writes it too, and can only read what has it."""
 
 
 class KafkaPythonConsumer:
@@ -85,7 +87,10 @@ class KafkaPythonConsumer:
         coordinator._offset_fetch_futures.clear()
         with translated():
             found = coordinator.fetch_committed_offsets(_theirs(partitions), timeout_ms=self._timeout_ms)
-        return {Partition(*tp): Committed(int(at.offset), at.metadata or "") for tp, at in found.items()}
+        return {
+            Partition(*tp): Committed(int(at.offset), (at.metadata or "").removesuffix(METADATA_END))
+            for tp, at in found.items()
+        }
 
     def commit(self, offsets: Mapping[Partition, int], metadata: str) -> None:
         """See driver.Consumer. The client runs it on its own I/O thread."""
@@ -186,9 +191,8 @@ class KafkaPythonConsumer:
 
 def named(offsets: Mapping[Partition, int], metadata: str) -> dict[TopicPartition, OffsetAndMetadata]:
     """Offsets to commit, as the client wants them."""
-    return {
-        TopicPartition(*partition): OffsetAndMetadata(offset, metadata, -1) for partition, offset in offsets.items()
-    }
+    ended = metadata + METADATA_END
+    return {TopicPartition(*partition): OffsetAndMetadata(offset, ended, -1) for partition, offset in offsets.items()}
 
 
 def _theirs(partitions: Collection[Partition]) -> list[TopicPartition]:

@@ -48,7 +48,7 @@ class KafkaPythonProducer:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """See driver.Producer."""
+        """Producer id and epoch."""
         current = self._client._transaction_manager.producer_id_and_epoch
         return current.producer_id, current.epoch
 
