@@ -69,7 +69,8 @@ class Broker:
 
     `port=None` takes a free one at the first start and keeps it. `overrides` are broker settings by Kafka's own
     names and win over ours. `listeners` are further ones by their names (capitals) and security protocols, each at a free
-    port: see `address`. `scram_users` are made at the first start: users and passwords. `jars` is where Kafka's jars are kept. Start and stop are not thread-safe."""
+    port: see `address`. `scram_users` are made at the first start: users and passwords. `jars` is where Kafka's jars are
+    kept. Start and stop are not thread-safe."""
 
     def __init__(
         self,
