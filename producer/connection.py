@@ -22,6 +22,8 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from producer.errors import ConnectionConfigError, Unavailable
+from worker.kafka.driver import TlsRefused
+from worker.kafka.drivers.kafka_python import tls
 from worker.kafka.drivers.kafka_python.errors import ours
 from worker.kafka.drivers.kafka_python.first_connect import telling_client
 from worker.kafka.drivers.kafka_python.security import security_options
@@ -122,7 +124,7 @@ class Connection(KafkaSettings):
                 f"The settings for Kafka at {self.bootstrap} cannot be used: {error}."
             ) from error
         except KafkaError as error:
-            refusal = not_let_in(ours(error), self.bootstrap)
+            refusal = not_let_in(complaint.tls_refusal() or ours(error), self.bootstrap)
             if refusal is not None:
                 raise ConnectionConfigError(_as_environment(refusal) + ".") from error
             why = complaint.text or str(error)
@@ -159,11 +161,18 @@ class _LastComplaint(logging.Handler):
     def __init__(self) -> None:
         super().__init__(level=logging.WARNING)
         self.text = ""
+        self._error: Exception | None = None
+
+    def tls_refusal(self) -> TlsRefused | None:
+        """What a failed handshake with a broker says, where waiting mends nothing."""
+        sentence = tls.refusal(self._error.__context__) if self._error else None
+        return TlsRefused(sentence) if sentence else None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keeps the exception that a "… failed: …" line names; a timeout is only the sum of such causes."""
         causes = [arg for arg in record.args or () if isinstance(arg, Exception)]
         if causes and not isinstance(causes[-1], KafkaTimeoutError):
+            self._error = causes[-1]
             self.text = _cause(causes[-1])
 
 

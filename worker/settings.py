@@ -27,6 +27,7 @@ from pydantic_settings import (
 from worker.errors import ConfigError
 from worker.run_bounds import parse_start, parse_until
 from worker.security.kafka import SECRETS_DIR, KafkaSettings, SecretsFolderMissing
+from worker.security.serving import check_serving
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -122,11 +123,20 @@ class Settings(KafkaSettings):
     padding_id: int = Field(0, description="Token id that pads a row, for a model without a card.")
     logits: bool = Field(False, description="The outputs are logits: apply sigmoid (one output) or softmax (several).")
     all_scores: bool = Field(False, description="Publish every class's score.")
+    serving_tls: bool = Field(
+        False, description="Talk TLS to the model server, and trust the authorities that the machine trusts."
+    )
     serving_ca_file: str = Field(
-        "", description="PEM file of the authorities that sign the model server's certificate. Empty: no TLS."
+        "", description="PEM file of the authorities that sign the model server's certificate; implies `serving-tls`."
     )
     serving_cert_file: str = Field("", description="PEM file of the worker's certificate for the model server.")
-    serving_key_file: str = Field("", description="PEM file of the worker's key for the model server.")
+    serving_key_file: str = Field("", description="PEM file of its key. Empty: the certificate's file holds it, too.")
+    serving_server_name: str = Field(
+        "", description="Name that the model server's certificate must hold. Empty: that of `serving`."
+    )
+    serving_token_file: str = Field(
+        "", description="File of a bearer token that goes with each call, over TLS only; read anew for each."
+    )
     request_timeout_seconds: Seconds = Field(10, description="One Predict call.")
     max_requests: Count = Field(
         16, description="Predict calls in flight at most; fewer while the server is overloaded."
@@ -229,6 +239,14 @@ class Settings(KafkaSettings):
                 f"retry-delay-seconds ({silent_seconds:g}): a model server that hangs is noticed after one call and one "
                 "probe, and must not turn /livez red before"
             )
+        check_serving(
+            tls=self.serving_tls,
+            ca_file=self.serving_ca_file,
+            cert_file=self.serving_cert_file,
+            key_file=self.serving_key_file,
+            server_name=self.serving_server_name,
+            token_file=self.serving_token_file,
+        )
         if self.vocabulary and not Path(self.vocabulary).is_file():
             raise ValueError(f"the vocabulary file {self.vocabulary} does not exist")
         parse_start(self.start)

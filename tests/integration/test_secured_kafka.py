@@ -185,7 +185,6 @@ def test_each_way_in_is_one_for_worker_producer_dead_letters_and_ask(
         ("TLS", {"listener": "ELSEWHERE"}, "by a name that their certificate holds"),
         ("TLS", {"listener": "NAMED", "host": "localhost"}, "by a name that their certificate holds"),
         ("TLS", {"kafka_ssl_cafile": "stranger"}, "kafka-ssl-cafile"),
-        ("TLS", {"listener": "PLAINTEXT"}, "kafka-security-protocol"),
         ("TLS", {"listener": "MUTUAL"}, "kafka-ssl-certfile"),
         ("PLAIN", {"kafka_sasl_password_file": "wrong"}, "kafka-sasl-password"),
         ("SCRAM-SHA-512", {"kafka_sasl_password_file": "wrong"}, "kafka-sasl-password"),
@@ -198,9 +197,7 @@ def test_what_waiting_cannot_mend_ends_with_a_sentence(
 ) -> None:
     settings = secured.settings(way) | {k: v for k, v in wrong.items() if k not in ("listener", "host")}
     if "listener" in wrong:
-        plain = wrong["listener"] == "PLAINTEXT"
-        host = wrong.get("host", "127.0.0.1")
-        settings["bootstrap"] = secured.broker.bootstrap if plain else secured.broker.address(wrong["listener"], host)
+        settings["bootstrap"] = secured.broker.address(wrong["listener"], wrong.get("host", "127.0.0.1"))
     (secured.folder / "wrong").write_text(f"wrong-{CANARY}")
     paths = {"wrong": str(secured.folder / "wrong"), "stranger": str(secured.stranger.certificate)}
     settings = {name: paths.get(value, value) for name, value in settings.items()}
