@@ -90,10 +90,14 @@ class Service:
             ready,
             pages=page.routes,
             tick=page.tick,
+            tls=settings.metrics_tls(),
+            token=settings.metrics_token if settings.metrics_token_file else None,
         )
         port = health.start()
         closing.callback(health.close)
-        self._log.info("metrics and health", url=f"http://{settings.metrics_host}:{port}/metrics")
+        scheme = "https" if settings.metrics_cert_file else "http"
+        host = f"[{settings.metrics_host}]" if ":" in settings.metrics_host else settings.metrics_host
+        self._log.info("metrics and health", url=f"{scheme}://{host}:{port}/metrics")
 
     def _assemble(self, closing: ExitStack) -> Pipeline:
         """Connects to both servers at once, checks that all fits, and only then builds the loop.

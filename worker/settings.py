@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import ssl
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from pydantic_settings import (
 
 from worker.errors import ConfigError
 from worker.run_bounds import parse_start, parse_until
+from worker.security.files import Named, secret, server_context
 from worker.security.kafka import SECRETS_DIR, KafkaSettings, SecretsFolderMissing
 from worker.security.serving import check_serving
 
@@ -191,6 +193,12 @@ class Settings(KafkaSettings):
     metrics_port: int = Field(
         9464, ge=0, le=65535, description="Port of the status page, /metrics, /livez and /readyz; 0: any free one."
     )
+    metrics_cert_file: str = Field("", description="PEM file of that port's certificate. Empty: no TLS.")
+    metrics_key_file: str = Field("", description="PEM file of its key. Empty: the certificate's file holds it, too.")
+    metrics_token_file: str = Field(
+        "",
+        description="File of the bearer token that all but the probes want at that port; read anew for each request.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line written."
     )
@@ -207,6 +215,17 @@ class Settings(KafkaSettings):
     def producer_id(self) -> str:
         """The transactional id in force."""
         return self.transactional_id or f"{self.group}.0"
+
+    def metrics_tls(self) -> ssl.SSLContext | None:
+        """TLS for the metrics port, or None for none. Raises ValueError."""
+        if not self.metrics_cert_file:
+            return None
+        certificate = Named("metrics-cert-file", self.metrics_cert_file)
+        return server_context(certificate=certificate, key=Named("metrics-key-file", self.metrics_key_file))
+
+    def metrics_token(self) -> str:
+        """What the metrics port wants to be shown, read from its file now; empty for nothing. Raises ValueError."""
+        return secret(SecretStr(""), Named("metrics-token-file", self.metrics_token_file))
 
     @model_validator(mode="after")
     def _cross_check(self) -> Settings:
@@ -247,6 +266,10 @@ class Settings(KafkaSettings):
             server_name=self.serving_server_name,
             token_file=self.serving_token_file,
         )
+        if self.metrics_key_file and not self.metrics_cert_file:
+            raise ValueError("metrics-key-file needs metrics-cert-file")
+        self.metrics_tls()
+        self.metrics_token()
         if self.vocabulary and not Path(self.vocabulary).is_file():
             raise ValueError(f"the vocabulary file {self.vocabulary} does not exist")
         parse_start(self.start)

@@ -181,9 +181,9 @@ def test_each_way_in_is_one_for_worker_producer_dead_letters_and_ask(
 @pytest.mark.parametrize(
     ("way", "wrong", "said"),
     [
-        ("TLS", {"listener": "EXPIRED"}, "certificate has expired"),
-        ("TLS", {"listener": "ELSEWHERE"}, "by a name that their certificate holds"),
-        ("TLS", {"listener": "NAMED", "host": "localhost"}, "by a name that their certificate holds"),
+        ("TLS", {"listener": "EXPIRED"}, "expired"),
+        ("TLS", {"listener": "ELSEWHERE"}, "by a name that "),
+        ("TLS", {"listener": "NAMED", "host": "localhost"}, "by a name that "),
         ("TLS", {"kafka_ssl_cafile": "stranger"}, "kafka-ssl-cafile"),
         ("TLS", {"listener": "MUTUAL"}, "kafka-ssl-certfile"),
         ("PLAIN", {"kafka_sasl_password_file": "wrong"}, "kafka-sasl-password"),

@@ -1,4 +1,5 @@
-"""Files that hold certificates, keys and secrets. Whatever is wrong with one is a ValueError that names its setting."""
+"""Files that hold certificates, keys and secrets. Whatever is wrong with one is said by a sentence that names its
+setting."""
 
 from __future__ import annotations
 
@@ -9,6 +10,10 @@ from pathlib import Path
 from pydantic import SecretStr
 
 
+class Unusable(ValueError):
+    """A file that cannot be used. A ValueError, for pydantic to report."""
+
+
 @dataclass(frozen=True)
 class Named:
     """A setting's name and its value: most often a path, empty where nothing is set."""
@@ -17,53 +22,53 @@ class Named:
     value: str
 
     def read(self) -> bytes:
-        """The file's content. Raises ValueError."""
+        """The file's content. Raises Unusable."""
         try:
             return Path(self.value).read_bytes()
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "this is no path"
-            raise ValueError(f"{self.setting}: {self.value} cannot be read: {reason}") from None
+            raise Unusable(f"{self.setting}: {self.value} cannot be read: {reason}") from None
 
 
 def secret(value: SecretStr, file: Named) -> str:
     """The secret itself: as it was given, else the file's content without the newline at its end. Empty where neither is
-    set. Raises ValueError for both at once, and for a file that is empty or cannot be read."""
+    set. Raises Unusable for both at once, and for a file that is empty or cannot be read."""
     given = value.get_secret_value()
     if not file.value:
         return given
     if given:
-        raise ValueError(f"{file.setting} and {file.setting.removesuffix('-file')} are both set: keep one of them")
+        raise Unusable(f"{file.setting} and {file.setting.removesuffix('-file')} are both set: keep one of them")
     try:
         content = file.read().decode().rstrip("\r\n")
     except UnicodeDecodeError:
-        raise ValueError(f"{file.setting}: {file.value} holds no UTF-8 text") from None
+        raise Unusable(f"{file.setting}: {file.value} holds no UTF-8 text") from None
     if not content:
-        raise ValueError(f"{file.setting}: {file.value} is empty")
+        raise Unusable(f"{file.setting}: {file.value} is empty")
     return content
 
 
 def check_pem(*, authorities: Named, certificate: Named, key: Named, password: Named) -> None:
-    """Whether these PEM files can be used together by a TLS client. `password` opens the key. Raises ValueError."""
+    """Whether these PEM files can be used together by a TLS client. `password` opens the key. Raises Unusable."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if authorities.value:
         _require_pem(authorities, "CERTIFICATE")
         try:
             context.load_verify_locations(authorities.value)
         except ssl.SSLError:
-            raise ValueError(f"{authorities.setting}: {authorities.value} holds a damaged certificate") from None
+            raise Unusable(f"{authorities.setting}: {authorities.value} holds a damaged certificate") from None
     if key.value and not certificate.value:
-        raise ValueError(f"{key.setting} needs {certificate.setting}: a key is of no use without its certificate")
+        raise Unusable(f"{key.setting} needs {certificate.setting}: a key is of no use without its certificate")
     if certificate.value:
         check_pair(context, certificate=certificate, key=key, password=password)
 
 
 def check_pair(context: ssl.SSLContext, *, certificate: Named, key: Named, password: Named) -> None:
-    """Loads one's own certificate and its key, which may stand in one file. Raises ValueError."""
+    """Loads one's own certificate and its key, which may stand in one file. Raises Unusable."""
     content = _require_pem(certificate, "CERTIFICATE")
     if key.value:
         _require_pem(key, "PRIVATE KEY")
     elif b"PRIVATE KEY-----" not in content:
-        raise ValueError(f"{certificate.setting} needs {key.setting}: {certificate.value} holds no private key")
+        raise Unusable(f"{certificate.setting} needs {key.setting}: {certificate.value} holds no private key")
     where = key if key.value else certificate
     asked = False
 
@@ -75,13 +80,20 @@ def check_pair(context: ssl.SSLContext, *, certificate: Named, key: Named, passw
     try:
         context.load_cert_chain(certificate.value, key.value or None, password=answer)
     except ssl.SSLError as error:
-        raise ValueError(_explain(error, where, certificate, password if asked else None)) from None
+        raise Unusable(_explain(error, where, certificate, password if asked else None)) from None
+
+
+def server_context(*, certificate: Named, key: Named) -> ssl.SSLContext:
+    """TLS for a port of our own. Raises Unusable."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    check_pair(context, certificate=certificate, key=key, password=Named("", ""))
+    return context
 
 
 def _require_pem(file: Named, what: str) -> bytes:
     content = file.read()
     if b"-----BEGIN " not in content or f"{what}-----".encode() not in content:
-        raise ValueError(f"{file.setting}: {file.value} holds no {what.lower()} in PEM form")
+        raise Unusable(f"{file.setting}: {file.value} holds no {what.lower()} in PEM form")
     return content
 
 

@@ -20,6 +20,7 @@ from worker.kafka.driver import (
     Unreachable,
     UnreadableRecord,
 )
+from worker.security import Unusable
 
 
 class _Told(kafka_errors.AuthorizationError):  # type: ignore[misc]  # kafka-python ships no types
@@ -88,6 +89,8 @@ def translated() -> Iterator[None]:
         yield
     except (kafka_errors.KafkaError, OSError) as error:
         raise ours(error) from error
+    except Unusable as error:  # a secret's file went away: it may come back
+        raise Unreachable(str(error), type(error).__name__) from error
 
 
 def _explain(error: BaseException) -> str:

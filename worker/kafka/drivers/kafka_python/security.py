@@ -10,7 +10,7 @@ from worker.security import KafkaSettings, TokenSource
 
 
 def security_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """The client's options. Secrets are read from their files now. Raises ValueError where one cannot be read any more."""
+    """The client's options. Secrets are read from their files now. Raises Unusable where one cannot be read any more."""
     tokens = kafka.oauth_tokens()
     return {
         "security_protocol": kafka.kafka_security_protocol,

@@ -53,10 +53,10 @@ class Librdkafka:
     def open_producer(self, transactional_id: str = "") -> LibrdkafkaProducer:
         """See driver.Driver."""
         settings, heard = self._settings, Heard()
-        options = producer_options(settings, batch_bytes=self._batch_size.bytes)
-        if transactional_id:
-            options |= transactional_options(settings, transactional_id)
         with translated():
+            options = producer_options(settings, batch_bytes=self._batch_size.bytes)
+            if transactional_id:
+                options |= transactional_options(settings, transactional_id)
             client = Producer(options | {"error_cb": heard})
         self._connect(client, heard, settings.output_topic)
         if transactional_id:

@@ -20,6 +20,7 @@ from worker.kafka.driver import (
     UnreadableRecord,
 )
 from worker.kafka.drivers.librdkafka.security import tls_refusal
+from worker.security import TokenUnavailable, Unusable
 
 TABLE: tuple[tuple[type[KafkaFailure], tuple[int, ...]], ...] = (
     (
@@ -104,6 +105,10 @@ def translated() -> Iterator[None]:
         yield
     except (KafkaException, BufferError) as error:
         raise ours(error) from error
+    except TokenUnavailable as error:
+        raise CredentialsRefused(str(error), type(error).__name__) from error
+    except Unusable as error:
+        raise Unreachable(str(error), type(error).__name__) from error
 
 
 class Heard:
