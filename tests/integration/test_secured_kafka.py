@@ -21,7 +21,7 @@ from tests.integration.conftest import MakeWorld
 from tests.support.certificates import Authority, Issued
 from tests.support.harness import WorkerProcess
 from tests.support.worker_world import World
-from worker.kafka.drivers import MAKERS
+from worker.kafka.drivers import DEFAULT, MAKERS
 
 CANARY = "canary-7Qx"
 """Every secret here holds it; it must be found nowhere."""
@@ -77,6 +77,7 @@ class Secured:
         }
 
 
+WITH_BOTH_CLIENTS = ("mutual TLS", "SCRAM-SHA-512", "OAUTHBEARER command")
 WAYS = ["TLS", "mutual TLS", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER file", "OAUTHBEARER command"]
 
 
@@ -164,32 +165,42 @@ def test_each_way_in_is_one_for_worker_producer_dead_letters_and_ask(
     pushed = producer(settings, "push", "--text", "a good film", "--text", "", "--topic", world.reviews)
     assert pushed.returncode == 0, pushed.stderr
     said = [pushed.stdout, pushed.stderr]
-    for client in MAKERS:
+    clients = MAKERS if way in WITH_BOTH_CLIENTS else [DEFAULT]
+    for client in clients:
         with start(world, settings, kafka_client=client, until="end", group=f"{world.group}-{client}") as worker:
             assert worker.wait() == 0, worker.log
             said.append(worker.log)
     listed = producer(settings, "dead-letters", "list", "--topic", world.dead)
     assert listed.returncode == 0, listed.stderr
-    asked = producer(settings, "ask", "--serving", world.serving, "a good film")
-    assert asked.returncode == 0, asked.stderr
-    said += [listed.stdout, listed.stderr, asked.stdout, asked.stderr]
+    said += [listed.stdout, listed.stderr]
+    if way == "mutual TLS":  # it reads these settings, and talks to the model server alone
+        asked = producer(settings, "ask", "--serving", world.serving, "a good film")
+        assert asked.returncode == 0, asked.stderr
+        said += [asked.stdout, asked.stderr]
     assert CANARY not in "".join(said)
-    assert len(world.results()) == len(MAKERS)
+    assert len(world.results()) == len(clients)
 
 
-@pytest.mark.parametrize("client", MAKERS)
+REFUSALS = [
+    ("TLS", {"listener": "EXPIRED"}, "expired"),
+    ("TLS", {"listener": "ELSEWHERE"}, "by a name that "),
+    ("TLS", {"listener": "NAMED", "host": "localhost"}, "by a name that "),
+    ("TLS", {"kafka_ssl_cafile": "stranger"}, "kafka-ssl-cafile"),
+    ("TLS", {"listener": "MUTUAL"}, "kafka-ssl-certfile"),
+    ("PLAIN", {"kafka_sasl_password_file": "wrong"}, "kafka-sasl-password"),
+    ("SCRAM-SHA-512", {"kafka_sasl_password_file": "wrong"}, "kafka-sasl-password"),
+    ("OAUTHBEARER command", {"kafka_oauth_token_command": "false"}, "kafka-oauth-token-command"),
+    ("OAUTHBEARER file", {"kafka_oauth_token_file": "wrong"}, "refuses the credentials"),
+]
+SEEN_BY_LIBRDKAFKA = [REFUSALS[index] for index in (2, 4, 6, 7)]
+"""To it, expired, unknown and for another name are one."""
+
+
 @pytest.mark.parametrize(
-    ("way", "wrong", "said"),
+    ("client", "way", "wrong", "said"),
     [
-        ("TLS", {"listener": "EXPIRED"}, "expired"),
-        ("TLS", {"listener": "ELSEWHERE"}, "by a name that "),
-        ("TLS", {"listener": "NAMED", "host": "localhost"}, "by a name that "),
-        ("TLS", {"kafka_ssl_cafile": "stranger"}, "kafka-ssl-cafile"),
-        ("TLS", {"listener": "MUTUAL"}, "kafka-ssl-certfile"),
-        ("PLAIN", {"kafka_sasl_password_file": "wrong"}, "kafka-sasl-password"),
-        ("SCRAM-SHA-512", {"kafka_sasl_password_file": "wrong"}, "kafka-sasl-password"),
-        ("OAUTHBEARER command", {"kafka_oauth_token_command": "false"}, "kafka-oauth-token-command"),
-        ("OAUTHBEARER file", {"kafka_oauth_token_file": "wrong"}, "refuses the credentials"),
+        *(("kafka-python", *refusal) for refusal in REFUSALS),
+        *(("librdkafka", *refusal) for refusal in SEEN_BY_LIBRDKAFKA),
     ],
 )
 def test_what_waiting_cannot_mend_ends_with_a_sentence(
@@ -214,3 +225,40 @@ def test_what_waiting_cannot_mend_ends_with_a_sentence(
         assert said.replace("-", "_").upper() in pushed.stderr.replace("-", "_").upper()
         assert len(pushed.stderr.splitlines()) == 1
         assert CANARY not in pushed.stderr
+
+
+def test_a_running_worker_shows_its_secrets_nowhere(secured: Secured, make_world: MakeWorld) -> None:
+    world = make_world(bootstrap=secured.broker.bootstrap, partitions=1)
+    settings = secured.settings("SCRAM-SHA-256")
+    del settings["kafka_sasl_password_file"]
+    settings |= {"kafka_sasl_password": CANARY, "log_level": "debug"}
+    with start(world, settings) as worker:
+        worker.wait_ready()
+        paths = ("/metrics", "/status.json", "/")
+        shown = [worker.get(path)[1] for path in paths]
+        shown += [Path(f"/proc/{worker.pid}/cmdline").read_text(), worker.log]
+        worker.stop()
+    assert all(shown)
+    assert "alice" in shown[1], "the settings are there, and the secret among them is not"
+    assert CANARY not in "".join(shown)
+
+
+def test_the_documented_settings_let_a_worker_in(secured: Secured, make_world: MakeWorld, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    documented = page.split("```toml\n")[1].split("```")[0]
+    real = {
+        "kafka.example:9093": secured.broker.address("SASL"),
+        "/etc/inferry/ca.pem": str(secured.authority.certificate),
+        "/run/secrets/kafka-password": str(secured.folder / "password"),
+    }
+    for shown, meant in real.items():
+        assert shown in documented
+        documented = documented.replace(shown, meant)
+    path = tmp_path / "worker.toml"
+    path.write_text(documented)
+    world = make_world(bootstrap=secured.broker.bootstrap, partitions=1)
+    world.push(["a good film"])
+    others = {name: value for name, value in world.settings(until="end").items() if name != "bootstrap"}
+    with WorkerProcess(others, world.folder / "worker.log", environment={"INFERRY_CONFIG": str(path)}) as worker:
+        assert worker.wait() == 0, worker.log
+    assert len(world.results()) == 1

@@ -14,8 +14,8 @@ RETRY_SECONDS = 30.0
 """After a token could not be had, about when it is asked for again."""
 
 _UNVERIFIED = (
-    "the brokers' certificate cannot be verified. Set kafka-ssl-cafile to the authorities that sign it, renew it where it has "
-    "expired, and reach the brokers by a name that it holds: see bootstrap and their advertised.listeners"
+    "the brokers' certificate cannot be verified. Set kafka-ssl-cafile to the authorities that sign it, renew it where it "
+    "has expired, and reach the brokers by a name that it holds: see bootstrap and their advertised.listeners"
 )
 """librdkafka does not tell these apart."""
 _ADVICE = (
