@@ -30,8 +30,9 @@ up: $(READY)  ## start the stack and leave it running
 down: $(READY)  ## stop the stack
 	@$(BIN)/inferry-local down
 
-bench: $(READY)  ## how fast the worker is, and where its time goes
-	@$(BIN)/python -m tests.bench
+BENCH ?=
+bench: $(READY)  ## how fast the worker is, and where its time goes: make bench BENCH='--only worker --rounds 5'
+	@$(BIN)/python -m tests.bench $(BENCH)
 
 quality: $(READY)  ## how good the model is, and what moves its scores; written to trainer/QUALITY.md
 	@$(BIN)/inferry-trainer quality --data package --output trainer
@@ -54,7 +55,7 @@ lint: $(READY)  ## style, types and the direction of imports
 
 clean:  ## stop the stack; remove .venv, .inferry and caches (trained models stay)
 	@if [ -x $(BIN)/inferry-local ]; then $(BIN)/inferry-local down 2>/dev/null || true; fi
-	@rm -rf .venv .inferry .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build worker/text/_subwords.*.so
+	@rm -rf .venv .inferry .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build worker/text/*.so
 
 lock: $(READY)  ## choose versions and jars again within pyproject.toml's bounds (needs uv)
 	@if [ -z "$(UV)" ]; then echo "make lock needs uv: see https://docs.astral.sh/uv/" >&2; exit 72; fi
@@ -62,8 +63,8 @@ lock: $(READY)  ## choose versions and jars again within pyproject.toml's bounds
 	@$(LOCK) --upgrade --extra compression --extra librdkafka --constraint requirements/all.txt -o requirements/worker.txt
 	@$(BIN)/python -m deploy.local.jars
 
-$(READY): requirements/all.txt requirements/install.py pyproject.toml worker/text/_subwords.c
+$(READY): requirements/all.txt requirements/install.py pyproject.toml worker/text/_subwords.c worker/text/_normalise.c
 	@if [ -z "$(PYTHON)" ]; then echo "make: no python3 found. Install Python 3.11 or newer, or name one: make PYTHON=…" >&2; exit 72; fi
-	@rm -f worker/text/_subwords.*.so   # where there is no compiler any more, an old one must not stay
+	@rm -f worker/text/*.so   # where there is no compiler any more, an old one must not stay
 	@$(PYTHON) requirements/install.py
 	@touch $@

@@ -105,7 +105,7 @@ class Retry(NamedTuple):
     """Something failed for now and is tried again."""
 
     what: str
-    """start, predict, model, deliver or kafka."""
+    """start, predict, model, deliver or kafka; process in the log of a parent of several."""
     status: str
     """What failed, as the server or client names it: a metric's label, never decided by."""
     attempt: int
@@ -182,3 +182,5 @@ class EncoderSpec(msgspec.Struct, frozen=True):
     """The vocabulary as the model itself tells it, in the order of its ids."""
     vocabulary: bytes = b""
     """The vocabulary's file, where it comes from one instead."""
+    normaliser: str = ""
+    """What is done to a text first, by the name in the model's card. Empty: nothing."""

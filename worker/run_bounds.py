@@ -19,8 +19,8 @@ class Edge(StrEnum):
 
 Start = Edge | int | Mapping[int, int]
 """An edge, a timestamp in milliseconds since the epoch, or an offset for each partition named."""
-Until = Edge | int | None
-"""END, a timestamp in milliseconds since the epoch, or None: for ever."""
+Until = Edge | int | Mapping[int, int] | None
+"""END, a timestamp in milliseconds since the epoch, an offset for each partition named, or None: for ever."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -35,20 +35,26 @@ def parse_start(text: str) -> Start:
     if text in (Edge.COMMITTED, Edge.EARLIEST, Edge.LATEST):
         return Edge(text)
     if _OFFSETS.fullmatch(text):
-        pairs = [pair.split(":") for pair in text.split(",")]
-        return {int(partition): int(offset) for partition, offset in pairs}
+        return _offsets(text)
     return _timestamp_ms(
         text, "start", "committed, earliest, latest, a timestamp such as 2026-01-31T12:00 or offsets as 0:120,1:80"
     )
 
 
 def parse_until(text: str) -> Until:
-    """`end`, an ISO 8601 timestamp, or nothing at all. Raises ValueError with a sentence."""
+    """`end`, an ISO 8601 timestamp, offsets as `0:120,1:80`, or nothing at all. Raises ValueError with a sentence."""
     if not text:
         return None
     if text == Edge.END:
         return Edge.END
-    return _timestamp_ms(text, "until", "end or a timestamp such as 2026-01-31T12:00")
+    if _OFFSETS.fullmatch(text):
+        return _offsets(text)
+    return _timestamp_ms(text, "until", "end, a timestamp such as 2026-01-31T12:00 or offsets as 0:120,1:80")
+
+
+def _offsets(text: str) -> dict[int, int]:
+    pairs = [pair.split(":") for pair in text.split(",")]
+    return {int(partition): int(offset) for partition, offset in pairs}
 
 
 def _timestamp_ms(text: str, setting: str, choices: str) -> int:

@@ -11,6 +11,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from worker.backoff import Backoff
+from worker.channel import Bounds, Port, Running, Summary, Tell, to_nobody
 from worker.clock import SystemClock
 from worker.errors import KafkaUnavailable, ServingUnavailable, WorkerError
 from worker.kafka import Kafka
@@ -30,8 +31,10 @@ from worker.text import build_encoder
 class Service:
     """One worker: its adapters, its pipeline and its health endpoint."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tell: Tell = to_nobody) -> None:
+        """`tell`: for one process of several, what the parent is told."""
         self._settings = settings
+        self._tell = tell
         self._clock: Clock = SystemClock()
         self._registry = CollectorRegistry()
         self.telemetry = Telemetry(self._registry, self._clock)
@@ -69,12 +72,14 @@ class Service:
             # Told to stop while it started: whatever was not there yet is not needed any more.
             if self._pipeline is None or self._stopping.is_set():
                 return True
+            self._tell(Running())
             began = self._clock.monotonic()
             outcome = self._pipeline.run()
             seconds = self._clock.monotonic() - began
         self._state.enter(Phase.STOPPED)
         if settings.until:
             self._log.info("summary", complete=outcome.complete, seconds=round(seconds, 1), **self.telemetry.summary())
+            self._tell(Summary(outcome.complete, **self.telemetry.summary()))
         return outcome.drained
 
     def _open_port(self, closing: ExitStack) -> None:
@@ -94,6 +99,7 @@ class Service:
             token=settings.metrics_token if settings.metrics_token_file else None,
         )
         port = health.start()
+        self._tell(Port(port))
         closing.callback(health.close)
         scheme = "https" if settings.metrics_cert_file else "http"
         host = f"[{settings.metrics_host}]" if ":" in settings.metrics_host else settings.metrics_host
@@ -127,6 +133,7 @@ class Service:
             clock=clock,
             retry=partial(self._startup.retry_until_available, KafkaUnavailable),
             wait=self._wait,
+            bounded=lambda until: self._tell(Bounds(until)),
         )
         closing.callback(kafka.close)
         kafka.connect()

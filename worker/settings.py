@@ -25,6 +25,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from worker.cores import process_count
 from worker.errors import ConfigError
 from worker.run_bounds import parse_start, parse_until
 from worker.security.files import Named, secret, server_context
@@ -74,13 +75,16 @@ class Settings(KafkaSettings):
         description="Unique among live workers, the same after a restart. Empty: `<group>.0`, right for a single worker.",
     )
     instance_id: str = Field("", description="Static group membership (group.instance.id). Empty: dynamic.")
+    client_id: str = Field("inferry-worker", description="Name in the brokers' logs, metrics and quotas (client.id).")
     start: str = Field(
         "committed",
         description="Where to start (`--from` says the same): committed (a partition without a committed offset starts at its "
         "earliest record), earliest, latest, an ISO timestamp, or offsets as `0:120,1:80`.",
     )
     until: str = Field(
-        "", description="Stop after: end (what was there at start) or an ISO timestamp. Empty: run for ever."
+        "",
+        description="Stop after: end (what was there at start), an ISO timestamp, or before offsets as `0:120,1:80` (a partition "
+        "not named is not read). Empty: run for ever.",
     )
     kafka_request_timeout_seconds: Seconds = Field(10, description="One request to a broker.")
     kafka_delivery_timeout_seconds: Seconds = Field(
@@ -175,6 +179,9 @@ class Settings(KafkaSettings):
     )
 
     # Running
+    processes: str = Field(
+        "1", coerce_numbers_to_str=True, description="Worker processes on this machine; auto: one for each core."
+    )
     startup_seconds: Seconds = Field(
         60, description="At start, how long to wait for Kafka and the model server to be there."
     )
@@ -274,6 +281,7 @@ class Settings(KafkaSettings):
             raise ValueError(f"the vocabulary file {self.vocabulary} does not exist")
         parse_start(self.start)
         parse_until(self.until)
+        process_count(self.processes)
         if len(self.label_names) == 1:
             raise ValueError("labels needs at least two names")
         return self
@@ -326,13 +334,3 @@ def _sentence(error: ErrorDetails) -> str:
     where = ".".join(str(part) for part in error["loc"])
     what = error["msg"].removeprefix("Value error, ")
     return f"{where}: {what}" if where else what
-
-
-def settings_table() -> str:
-    """The settings as the README's Markdown table."""
-    rows = ["| setting | default | what it is |", "| --- | --- | --- |"]
-    for name, field in Settings.model_fields.items():
-        default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-        shown = "" if default in ("", None) else f"`{str(default).lower() if isinstance(default, bool) else default}`"
-        rows.append(f"| `{name.replace('_', '-')}` | {shown} | {field.description} |")
-    return "\n".join(rows) + "\n"

@@ -37,6 +37,9 @@ def main() -> int:
     )
     parser.add_argument("--messages", type=int, default=0, help="send at least this many reviews")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--processes", type=int, default=1, help="of each worker; more than 1 adds faults of single ones"
+    )
     parser.add_argument("--rate", type=float, default=400.0, help="reviews a second while faults strike")
     parser.add_argument("--kafka-client", choices=MAKERS, default=DEFAULT, help="the workers'")
     parser.add_argument("--group-protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="the workers'")
@@ -53,6 +56,7 @@ def main() -> int:
         given.rate,
         given.kafka_client,
         given.group_protocol,
+        given.processes,
     )
     folder = given.folder or Path(tempfile.mkdtemp(prefix="inferry-faults-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,23 +1,26 @@
 """The faults of a random run, each a function that strikes, lasts a while, and leaves all well again.
 
 Four lanes run beside each other: crashes of workers, what else befalls them, faults of Kafka and the way to it, of the
-model server and the way to it.
+model server and the way to it. A fifth strikes single processes, where workers have several.
 """
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
+import psutil
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 
 from tests.faults.faulty_server import Mood
 from tests.faults.proxy import ApiKey, Mode, Proxy
-from tests.faults.slots import SETTINGS, Slot
+from tests.faults.slots import SETTINGS, Slot, signal_all
 from tests.faults.worker_with_faults import STEPS
 from tests.faults.world import GROUP, World
 from tests.support.harness import wait_for
@@ -39,6 +42,8 @@ CRASHES: list[Fault] = []
 WORKER: list[Fault] = []
 KAFKA: list[Fault] = []
 SERVING: list[Fault] = []
+PROCESSES: list[Fault] = []
+"""For workers of several processes alone."""
 LANES = {"crashes": CRASHES, "workers": WORKER, "kafka": KAFKA, "serving": SERVING}
 
 
@@ -84,10 +89,7 @@ def _kill(world: World, random: Random) -> bool:
 
 
 def _pause(slot: Slot, seconds: float) -> bool:
-    process = slot.process
-    process.pause()
-    time.sleep(seconds)
-    process.resume()
+    slot.pause(seconds)
     return True
 
 
@@ -103,12 +105,9 @@ def _pause_long(world: World, random: Random) -> bool:
 
 @fault(WORKER, "SIGSTOP of all workers")
 def _pause_all(world: World, random: Random) -> bool:
-    processes = [slot.process for slot in world.slots]
-    for process in processes:
-        process.pause()
-    time.sleep(random.choice((2, SETTINGS["session_timeout_seconds"] + 2)))
-    for process in processes:
-        process.resume()
+    seconds = random.choice((2, SETTINGS["session_timeout_seconds"] + 2))
+    with ThreadPoolExecutor(len(world.slots)) as pausing:
+        list(pausing.map(lambda slot: slot.pause(seconds), world.slots))
     return True
 
 
@@ -197,6 +196,60 @@ def _storm(world: World, random: Random) -> bool:
                 member.poll(int(random.uniform(100, 900)))
             finally:
                 member.close(autocommit=False, timeout_ms=2_000)
+    return True
+
+
+# --- one of several processes ----------------------------------------------------------------------------------------
+
+
+def _one_process(random: Random, world: World) -> list[psutil.Process]:
+    """Of one of the workers that have any now; of those it is the only one."""
+    children = [child for slot in world.slots for child in slot.children()]
+    return random.sample(children, min(1, len(children)))
+
+
+@fault(PROCESSES, "SIGKILL of one process")
+def _kill_process(world: World, random: Random) -> bool:
+    chosen = _one_process(random, world)
+    signal_all(chosen, signal.SIGKILL)
+    return bool(chosen)
+
+
+@fault(PROCESSES, "SIGKILL of all processes but the parent")
+def _kill_processes(world: World, random: Random) -> bool:
+    chosen = random.choice(world.slots).children()
+    signal_all(chosen, signal.SIGKILL)
+    return bool(chosen)
+
+
+@fault(PROCESSES, "SIGTERM of one process")
+def _terminate_process(world: World, random: Random) -> bool:
+    chosen = _one_process(random, world)
+    signal_all(chosen, signal.SIGTERM)
+    return bool(chosen)
+
+
+@fault(PROCESSES, "SIGSTOP of one process beyond the session timeout")
+def _pause_process(world: World, random: Random) -> bool:
+    chosen = _one_process(random, world)
+    signal_all(chosen, signal.SIGSTOP)
+    time.sleep(SETTINGS["session_timeout_seconds"] + random.uniform(1, 3))
+    signal_all(chosen, signal.SIGCONT)
+    return bool(chosen)
+
+
+@fault(PROCESSES, "SIGKILL of the parent")
+def _kill_parent(world: World, random: Random) -> bool:
+    random.choice(world.slots).process.kill()
+    return True
+
+
+@fault(PROCESSES, "SIGSTOP of the parent alone")
+def _pause_parent(world: World, random: Random) -> bool:
+    process = random.choice(world.slots).process
+    process.pause()
+    time.sleep(random.uniform(2, 8))
+    process.resume()
     return True
 
 

@@ -15,7 +15,7 @@ from kafka import KafkaProducer
 
 from deploy.local.broker import JARS
 from tests.faults.checker import Report
-from tests.faults.faults import LANES, Fault
+from tests.faults.faults import LANES, PROCESSES, Fault
 from tests.faults.liveness import Standstill, wait_until_answered
 from tests.faults.reviews import Reviews
 from tests.faults.world import World
@@ -44,6 +44,8 @@ class Plan:
     """The workers'; what the run itself asks of Kafka goes through kafka-python, so that a client is no judge of itself."""
     group_protocol: str = "classic"
     """The workers'; see the setting kafka-group-protocol."""
+    processes: int = 1
+    """Of each worker; with more than one, single processes are struck too."""
 
 
 @dataclass
@@ -77,13 +79,18 @@ def run(plan: Plan, folder: Path, *, say: Callable[[str], None] = lambda _line: 
     outcome = Outcome(plan.seed)
     started = time.monotonic()
     partitions = (3, random.choice((3, 4)))
-    client = {"kafka_client": plan.kafka_client, "kafka_group_protocol": plan.group_protocol}
-    with World(folder, workers=plan.workers, partitions=partitions, settings=client, jars=jars) as world:
+    settings = {
+        "kafka_client": plan.kafka_client,
+        "kafka_group_protocol": plan.group_protocol,
+        "processes": plan.processes,
+    }
+    with World(folder, workers=plan.workers, partitions=partitions, settings=settings, jars=jars) as world:
         reviews = Reviews(
             plan.seed, world.models.by_remainder, malformed_share=MALFORMED_SHARE, poison_share=POISON_SHARE
         )
         world.start_workers()
-        workers = f"{plan.workers} workers with {plan.kafka_client} ({plan.group_protocol})"
+        several = f" of {plan.processes} processes" if plan.processes > 1 else ""
+        workers = f"{plan.workers} workers{several} with {plan.kafka_client} ({plan.group_protocol})"
         say(f"seed {plan.seed}: {workers}, {partitions} partitions, history in {world.history.path}")
         feed = Feed(world, reviews, plan)
         feed.start()
@@ -119,9 +126,11 @@ def _strike_all(plan: Plan, world: World, outcome: Outcome, say: Callable[[str],
     deadline = time.monotonic() + plan.minutes * 60 if plan.minutes else float("inf")
     left = threading.Semaphore(plan.faults if plan.faults is not None else 1_000_000)
 
+    lanes = {**LANES, "processes": PROCESSES} if plan.processes > 1 else LANES
+
     def lane(name: str) -> None:
         random = Random(f"{plan.seed}/{name}")
-        for each in _shuffled(LANES[name], random):
+        for each in _shuffled(lanes[name], random):
             if time.monotonic() > deadline or not left.acquire(blocking=False):
                 return
             try:
@@ -137,7 +146,7 @@ def _strike_all(plan: Plan, world: World, outcome: Outcome, say: Callable[[str],
             say(f"{outcome.faults.total():4} {name}: {each.name}{'' if struck else ' (did not strike)'}")
             time.sleep(random.uniform(*REST_SECONDS))
 
-    threads = [threading.Thread(target=lane, args=(name,), name=f"lane-{name}") for name in LANES]
+    threads = [threading.Thread(target=lane, args=(name,), name=f"lane-{name}") for name in lanes]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -6,9 +6,12 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from tests.faults.proxy import Mode, Proxy
 from tests.faults.worker_with_faults import arm
@@ -120,18 +123,43 @@ class Slot:
 
     def opinion(self) -> str:
         """What its worker thinks now: its probes, its lag, and what it tells of itself; as far as it answers."""
-        process, told = self.process, self._arms.with_suffix(".opinion")
-        told.unlink(missing_ok=True)
+        process = self.process
+        for old in self._opinions():
+            old.unlink(missing_ok=True)
         if process.exit_code is None:
             process.ask()
         try:
-            wait_for(told.exists, 5, f"the opinion of {self.name}")
-            inside = told.read_text()
+            wait_for(lambda: len(self._opinions()) >= self.processes, 5, f"the opinion of {self.name}")
+            inside = ""
         except TimeoutError as error:
             inside = str(error)
+        inside += "\n".join(told.read_text() for told in self._opinions())
         lag = {name: value for name, value in process.metrics().items() if name.startswith("inferry_lag_records")}
         probes = [process.get(path) for path in ("/livez", "/readyz")]
         return f"{self.name}: pid {process.pid}, ended: {process.exit_code}, probes {probes}, lag {lag}\n{inside}"
+
+    def _opinions(self) -> list[Path]:
+        return sorted(self._arms.parent.glob(f"{self.name}*.opinion"))
+
+    @property
+    def processes(self) -> int:
+        """How many processes the worker that runs here has, its parent apart."""
+        return int(str({**self._settings, **self._overrides}.get("processes", 1)))
+
+    def children(self) -> list[psutil.Process]:
+        """Those of its processes that run now; none where the worker is a single one."""
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.process.pid).children()
+        return []
+
+    def pause(self, seconds: float) -> None:
+        """SIGSTOP to the worker, each of its processes included, and SIGCONT after a while. Blocks so long."""
+        process, children = self.process, self.children()
+        process.pause()
+        signal_all(children, signal.SIGSTOP)
+        time.sleep(seconds)
+        process.resume()
+        signal_all(children, signal.SIGCONT)
 
     def heal(self) -> None:
         """Undoes whatever a fault left behind."""
@@ -139,6 +167,7 @@ class Slot:
         self.kafka.let_through()
         self.kafka.mode = self.serving.mode = Mode.OPEN
         self.process.resume()
+        signal_all(self.children(), signal.SIGCONT)
 
     def stop(self) -> None:
         """Ends the supervision, then the worker with SIGTERM."""
@@ -147,6 +176,7 @@ class Slot:
             self._keeper.join()
         if self._process is not None and self._process.exit_code is None:
             self._process.resume()
+            signal_all(self.children(), signal.SIGCONT)
             self._end(self._process.stop())
 
     def close(self) -> None:
@@ -174,6 +204,13 @@ class Slot:
         if code is not None:
             self.ends.append(code)
             self._history.note("ended", worker=self.name, pid=self.process.pid, code=code)
+
+
+def signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    """Signals those that are still there."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def make_slot(

@@ -4,6 +4,9 @@ The worker's code has no hooks for this: the classes it uses are wrapped here, i
 it holds a line `STEP COUNT ACTION`, the process ends itself at the COUNT-th passage of that step from then on; ACTION is
 `kill` (SIGKILL) or a number of seconds to stand still. The file is removed as the fault strikes, so one write is one fault.
 SIGUSR1 makes it tell what it thinks (see witness) in the file of the same name that ends in `.opinion`.
+
+With `--processes` nothing is wrapped in the parent: it starts this program for each of its processes, which all look into
+ARMS, and passes SIGUSR1 on to them; each has a file of its own, with its process id in its name.
 """
 
 from __future__ import annotations
@@ -18,14 +21,21 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
+from psutil import Process
+
+import worker.child
+import worker.processes.child
 from tests.faults.witness import Witness
 from worker.__main__ import main
+from worker.cores import process_count
 from worker.kafka.source import KafkaSource
 from worker.pipeline.predicting import Predictor
 from worker.settings import load
 
 STEPS = ("poll", "predict", "begin", "first-send", "flush", "offsets", "commit-sent", "commit-acknowledged", "init")
 """In the order of a window; `init` comes before the first one and after each failed delivery."""
+PROCESS = "process"
+"""In the place of a command: this is one process of several; its Kafka client and its channel's descriptor follow."""
 
 COMMIT_SENT_SECONDS = 0.002
 """From the call of a commit to a moment when librdkafka has sent it, and most often not been answered."""
@@ -142,8 +152,25 @@ def arm(arms: Path, step: str, count: int = 1, action: str = "kill") -> None:
     waiting.rename(arms)
 
 
+def _install(arms: Path, opinion: Path, client: str) -> None:
+    Witness(opinion).install()
+    Trap(arms).install(client)
+
+
+def _start_with_faults(arms: Path, client: str) -> None:
+    """Makes this process the parent of processes that can be killed at a step."""
+    worker.processes.child.PROGRAM = ("-m", "tests.faults.worker_with_faults", str(arms), PROCESS, client)
+    signal.signal(signal.SIGUSR1, lambda number, _frame: [one.send_signal(number) for one in Process().children()])
+
+
 if __name__ == "__main__":
-    own = Path(sys.argv[1])
-    Witness(own.with_suffix(".opinion")).install()
-    Trap(own).install(load(sys.argv[3:]).kafka_client)
-    sys.exit(main(sys.argv[2:]))
+    own, words = Path(sys.argv[1]), sys.argv[2:]
+    if words[0] == PROCESS:
+        _install(own, own.with_name(f"{own.stem}-{os.getpid()}.opinion"), words[1])
+        sys.exit(worker.child.main(int(words[2])))
+    settings = load(words[1:])
+    if process_count(settings.processes) > 1:
+        _start_with_faults(own, settings.kafka_client)
+    else:
+        _install(own, own.with_suffix(".opinion"), settings.kafka_client)
+    sys.exit(main(words))

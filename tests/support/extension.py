@@ -1,4 +1,4 @@
-"""The compiled encoder's extension, built by hand with other flags than the installed one's, and loaded in its place."""
+"""The C extensions, built by hand with other flags than the installed ones', and loaded in their place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
 NAME = "worker.text._subwords"
-SOURCE = ROOT / "worker" / "text" / "_subwords.c"
 INCLUDE = Path(sysconfig.get_paths()["include"])
 
 
@@ -27,14 +26,25 @@ def compiler() -> list[str] | None:
     return command if shutil.which(command[0]) and (INCLUDE / "Python.h").exists() else None
 
 
-def build(folder: Path, *flags: str) -> Path:
+def build(folder: Path, *flags: str, name: str = "_subwords") -> Path:
     """Builds the extension into the folder. Raises RuntimeError with what the compiler said."""
     command = compiler()
     if command is None:
         raise RuntimeError("there is no C compiler, or Python's headers are missing")
-    built = folder / f"_subwords{sysconfig.get_config_var('EXT_SUFFIX')}"
+    built = folder / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
+    source = ROOT / "worker" / "text" / f"{name}.c"
     shared = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
-    arguments = [*command, "-std=c11", "-fPIC", *shared, f"-I{INCLUDE}", *flags, str(SOURCE), "-o", str(built)]
+    arguments = [
+        *command,
+        "-std=c11",
+        "-fPIC",
+        *shared,
+        f"-I{INCLUDE}",
+        *flags,
+        str(source),
+        "-o",
+        str(built),
+    ]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{shlex.join(arguments)}\n{done.stdout}{done.stderr}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import CoordinatorNotAvailableError
+from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.processes import Process
@@ -245,7 +245,8 @@ def committed_offsets(bootstrap: str, group: str, topic: str) -> dict[int, int]:
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     try:
         found = admin.list_group_offsets({group: None})
-    except CoordinatorNotAvailableError:  # a broker makes the topic of all offsets when the first group is asked for
+    except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError):
+        # A broker makes the topic of all offsets, and loads it, when the first group is asked for.
         return {}
     finally:
         admin.close()

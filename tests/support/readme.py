@@ -10,10 +10,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from worker.errors import ExitCode
 from worker.observability.metrics import metrics_page, metrics_table
 from worker.observability.status.document import status_page
-from worker.settings import settings_table
+from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -26,6 +28,16 @@ def exit_codes_table() -> str:
     """The worker's exit codes as Markdown."""
     rows = [f"| {code.value} | {code.name.lower().replace('_', '-')} |" for code in ExitCode]
     return "\n".join(["| code | name |", "| --- | --- |", *rows]) + "\n"
+
+
+def settings_table() -> str:
+    """The settings as the README's Markdown table."""
+    rows = ["| setting | default | what it is |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+        shown = "" if default in ("", None) else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+        rows.append(f"| `{name.replace('_', '-')}` | {shown} | {field.description} |")
+    return "\n".join(rows) + "\n"
 
 
 PARTS: dict[str, Callable[[], str]] = {

@@ -39,9 +39,17 @@ def apply_start(
 
 
 def until_offsets(consumer: Consumer, partitions: Sequence[Partition], until: Until) -> dict[int, int] | None:
-    """For each partition the offset a bounded run ends before; None for a run without an end. Raises KafkaUnavailable."""
+    """For each partition the offset a bounded run ends before; None for a run without an end. Nothing is read of a
+    partition that is missing.
+
+    Raises ConfigError when a partition named does not exist, KafkaUnavailable."""
     if until is None:
         return None
+    if isinstance(until, Mapping):
+        for number in until:
+            if not number < len(partitions):
+                raise ConfigError(f"until names partition {number}; {_partitions(partitions)}")
+        return dict(until)
     with at_start("working out where to end"):
         ends = dict(consumer.end_offsets(partitions))
         if not isinstance(until, Edge):
@@ -61,12 +69,14 @@ def _start_offsets(consumer: Consumer, partitions: Sequence[Partition], start: S
     offsets = {Partition(partitions[0].topic, number): offset for number, offset in start.items()}
     for partition, offset in offsets.items():
         if partition not in ends:
-            raise ConfigError(
-                f"start names partition {partition.partition}; the topic {partition.topic} has {len(partitions)}, from 0 on"
-            )
+            raise ConfigError(f"start names partition {partition.partition}; {_partitions(partitions)}")
         if not beginnings[partition] <= offset <= ends[partition]:
             raise ConfigError(
                 f"start names offset {offset} of partition {partition.partition}; there are {beginnings[partition]} to "
                 f"{ends[partition]}"
             )
     return offsets
+
+
+def _partitions(partitions: Sequence[Partition]) -> str:
+    return f"the topic {partitions[0].topic} has {len(partitions)}, from 0 on"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 from protos.forms import Form
@@ -46,10 +46,12 @@ class Kafka:
         clock: Clock,
         retry: Retry,
         wait: Callable[[float], bool],
+        bounded: Callable[[Mapping[int, int] | None], None] = lambda _until: None,
         driver: Driver | None = None,
     ) -> None:
         """Connects to nothing. `driver`: the Kafka client, by default the one that the settings name.
 
+        `bounded` is told, before the group is joined, that `start` is applied and at which offsets the run ends, if it does.
         `wait` blocks for seconds before Kafka is asked again, and returns whether to give up."""
         self._settings = settings
         self._state = state
@@ -57,6 +59,7 @@ class Kafka:
         self._clock = clock
         self._retry = retry
         self._wait = wait
+        self._bounded = bounded
         self._driver = driver or make_driver(settings.kafka_client, settings, clock)
         self._consumer: Consumer | None = None
         self._delivery: AtLeastOnce | ExactlyOnce | None = None
@@ -79,11 +82,9 @@ class Kafka:
         partitions = partitions_of(settings.input_topic, self._counts)
         start, until = parse_start(settings.start), parse_until(settings.until)
         retry(lambda: apply_start(self._driver, consumer, partitions, start, group=settings.group))
-        options = SourceOptions(
-            window_records=settings.window_records,
-            fill_seconds=settings.fill_seconds,
-            until=retry(lambda: until_offsets(consumer, partitions, until)),
-        )
+        ends = retry(lambda: until_offsets(consumer, partitions, until))
+        self._bounded(ends)
+        options = SourceOptions(window_records=settings.window_records, fill_seconds=settings.fill_seconds, until=ends)
         source = KafkaSource(
             consumer,
             settings.input_topic,

@@ -83,6 +83,14 @@ def redact_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) ->
     return {key: _redact_value(key, value) for key, value in event.items()}
 
 
+def _named(process: str) -> structlog.typing.Processor:
+    def name(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["process"] = process
+        return event
+
+    return name
+
+
 class _OncePerCallSite(logging.Filter):
     """Keeps a library to one line in `REPEAT_SECONDS` for each place in its code that logs.
 
@@ -129,12 +137,13 @@ def configure(
     log_format: LogFormat = "auto",
     stream: TextIO | None = None,
     monotonic: Callable[[], float] = time.monotonic,
+    process: str = "",
 ) -> None:
     """Sets up logging for the whole process. Call it first, before grpc is used; calling it again replaces the set-up.
 
     `level` is one of `LEVELS`; `log_format` is `console` (for people), `json` (a line of JSON an event) or `auto`:
-    console at a terminal, JSON otherwise. Writes to `stream`, standard error by default. Raises ConfigError for another
-    level or format.
+    console at a terminal, JSON otherwise. Writes to `stream`, standard error by default. `process`: which of several
+    this one is; every line says so. Raises ConfigError for another level or format.
     """
     if level.lower() not in LEVELS:
         raise ConfigError(f"The log level {level!r} is not known; use one of {', '.join(LEVELS)}.")
@@ -152,6 +161,8 @@ def configure(
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if process:
+        shared.insert(0, _named(process))
     if as_json:
         render: list[structlog.typing.Processor] = [
             structlog.processors.format_exc_info,

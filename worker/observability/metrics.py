@@ -196,13 +196,28 @@ CATALOGUE: tuple[Metric, ...] = (
     SHADOW_SKIPPED,
     SHADOW_DIFFERENCE,
 )
-"""Every metric of our own. The scrape also holds prometheus_client's `process_*` (CPU, memory, start time)."""
+"""Every metric of a worker. The scrape also holds prometheus_client's `process_*` (CPU, memory, start time)."""
+
+PROCESS_UP = Metric(
+    "inferry_process_up",
+    "gauge",
+    "With `--processes` alone: 1 for a process that answers its parent, 0 for one that hangs, starts or waits to start.",
+    ("process",),
+)
+PROCESS_RESTARTS = Metric(
+    "inferry_process_restarts_total",
+    "counter",
+    "With `--processes` alone: how often the parent has started a process again.",
+    ("process",),
+)
+OF_THE_PARENT: tuple[Metric, ...] = (PROCESS_UP, PROCESS_RESTARTS)
+"""What the parent of several processes adds to theirs, each of which gets the label `process`."""
 
 
 def metrics_table() -> str:
     """The catalogue as a Markdown table, for the README and `deploy/prometheus/METRICS.md`."""
     rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
-    for metric in CATALOGUE:
+    for metric in (*CATALOGUE, *OF_THE_PARENT):
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         rows.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
     return "\n".join(rows) + "\n"
@@ -215,5 +230,7 @@ def metrics_page() -> str:
         "Generated from the catalogue in `worker/observability/metrics.py` by `python -m tests.support.readme`; "
         "a test keeps it so.\n"
         "A histogram `x` is scraped as `x_bucket`, `x_sum` and `x_count`. The `process_*` metrics of the Prometheus\n"
-        "client (CPU, resident memory, open files, start time) are served beside these.\n\n" + metrics_table()
+        "client (CPU, resident memory, open files, start time) are served beside these.\n"
+        "With `--processes` each series has the label `process`: the number of its process, or `supervisor` for the\n"
+        "parent's own `process_*`.\n\n" + metrics_table()
     )

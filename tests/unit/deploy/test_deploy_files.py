@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from deploy.local.jars import KAFKA_VERSION
-from worker.observability.metrics import CATALOGUE
+from worker.observability.metrics import CATALOGUE, OF_THE_PARENT
 from worker.settings import Settings
 from worker.settings import load as load_settings
 
@@ -28,6 +28,7 @@ KUBERNETES = DEPLOY / "kubernetes"
 SCHEMAS = Path(__file__).parent / "schemas"
 
 OURS = {name for metric in CATALOGUE for name in metric.samples}
+WITH_PROCESSES = {name for metric in OF_THE_PARENT for name in metric.samples}
 CLIENT = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds"}
 # tensorflow_serving/servables/tensorflow/util.cc
 TENSORFLOW_SERVING = {":tensorflow:serving:request_count", ":tensorflow:serving:request_latency_bucket"}
@@ -101,7 +102,7 @@ def test_rules_alerts_and_dashboard_read_only_what_is_scraped() -> None:
     expressions = [*(rule["expr"] for name in ("rules.yml", "alerts.yml") for rule in rules(name))]
     expressions += dashboard_expressions()
     assert len(expressions) > 50
-    known = OURS | CLIENT | TENSORFLOW_SERVING | PROMETHEUS_OWN | recorded()
+    known = OURS | WITH_PROCESSES | CLIENT | TENSORFLOW_SERVING | PROMETHEUS_OWN | recorded()
     for expression in expressions:
         names = metric_names(expression)
         assert names, expression
@@ -113,7 +114,7 @@ def test_labels_that_are_asked_for_exist() -> None:
         for name, matchers in re.findall(r"(inferry_\w+)\{([^}]*)\}", expression):
             metric = next(metric for metric in CATALOGUE if name in metric.samples)
             asked = set(re.findall(r"(\w+)\s*[=!]~?\s*\"", matchers))
-            assert asked <= {*metric.labels, "job", "instance", "le"}, f"{asked} of {name}"
+            assert asked <= {*metric.labels, "job", "instance", "process", "le"}, f"{asked} of {name}"
 
 
 def test_every_metric_is_shown_or_watched() -> None:

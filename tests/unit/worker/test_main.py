@@ -11,6 +11,7 @@ import pytest
 
 from worker import service
 from worker.__main__ import main
+from worker.channel import Tell, to_nobody
 from worker.errors import (
     ConfigError,
     DeadLetterLimitReached,
@@ -22,6 +23,7 @@ from worker.errors import (
     ServingUnavailable,
     WorkerError,
 )
+from worker.ports import Clock
 from worker.settings import Settings
 from worker.text import subword_encoder_name
 
@@ -32,7 +34,7 @@ class FakeService:
     outcome: bool | Exception = True
     signals: tuple[signal.Signals, ...] = ()
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, _tell: Tell) -> None:
         self.settings = settings
         self.stops: list[bool] = []
         self.stopped = Semaphore(0)
@@ -63,7 +65,7 @@ def fake_service(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeService]]
     monkeypatch.setattr(service, "Service", FakeService)
     monkeypatch.setattr(FakeService, "outcome", True)
     monkeypatch.setattr(FakeService, "signals", ())
-    monkeypatch.setattr("worker.__main__.configure", lambda *_: None)
+    monkeypatch.setattr("worker.__main__.configure", lambda *_, **__: None)
     made.clear()
     yield FakeService
     for number, handler in before.items():
@@ -135,3 +137,43 @@ def test_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     for code in ExitCode:
         assert f"{code.value} {code.name.lower().replace('_', '-')}" in told
+
+
+class FakeSupervisor(FakeService):
+    """Stands in for the parent of several."""
+
+    def __init__(self, settings: Settings, count: int, _clock: Clock) -> None:
+        super().__init__(settings, to_nobody)
+        self.count = count
+
+    def run(self) -> int:  # type: ignore[override]
+        super().run()
+        return ExitCode.FENCED
+
+
+@pytest.mark.parametrize(("processes", "cores", "parents"), [("1", 8, 0), ("auto", 1, 0), ("3", 8, 3), ("auto", 2, 2)])
+def test_a_parent_is_there_for_more_than_one_process(
+    processes: str, cores: int, parents: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.processes.Supervisor", FakeSupervisor)
+    monkeypatch.setattr("worker.cores.available_cores", lambda: cores)
+    code = main(["run", "--processes", processes])
+    assert [one.count if isinstance(one, FakeSupervisor) else 0 for one in made] == [parents]
+    assert code == (ExitCode.FENCED if parents else ExitCode.OK)
+
+
+def test_the_parent_of_several_is_stopped_by_signals_as_a_worker_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.processes.Supervisor", FakeSupervisor)
+    monkeypatch.setattr(FakeSupervisor, "signals", (signal.SIGTERM, signal.SIGINT))
+    main(["run", "--processes", "2"])
+    assert made[0].stops == [False, True]
+
+
+def test_config_says_how_many_processes_auto_means(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.cores.available_cores", lambda: 6)
+    main(["config", "--processes", "auto"])
+    assert "# processes on this machine: 6\n" in capsys.readouterr().out
+    assert main(["config", "--processes", "none"]) == ExitCode.CONFIG
+    assert "it can be auto or a number from 1 to 256" in capsys.readouterr().err

@@ -20,8 +20,9 @@ def test_a_start_can_be_an_edge(edge: Edge) -> None:
 
 
 @given(st.dictionaries(st.integers(0, 10**9 - 1), st.integers(0, 10**18 - 1), min_size=1, max_size=5))
-def test_a_start_can_be_offsets(offsets: dict[int, int]) -> None:
-    assert parse_start(",".join(f"{partition}:{offset}" for partition, offset in offsets.items())) == offsets
+def test_a_start_and_an_end_can_be_offsets(offsets: dict[int, int]) -> None:
+    text = ",".join(f"{partition}:{offset}" for partition, offset in offsets.items())
+    assert parse_start(text) == parse_until(text) == offsets
 
 
 @given(MOMENTS, ZONES)
@@ -50,7 +51,7 @@ def test_a_start_that_is_none_of_these_is_refused_with_the_choices(text: str) ->
         parse_start(text)
 
 
-@pytest.mark.parametrize("text", ["latest", "earliest", "0:5", "tomorrow"])
+@pytest.mark.parametrize("text", ["latest", "earliest", "committed", "0:5,", "0:-1", "tomorrow"])
 def test_an_end_that_is_none_of_these_is_refused_with_the_choices(text: str) -> None:
-    with pytest.raises(ValueError, match=r"until is .* it can be end or a timestamp"):
+    with pytest.raises(ValueError, match=r"until is .* it can be end, a timestamp such as .* or offsets"):
         parse_until(text)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from worker import service, startup
+from worker.channel import Bounds, FromProcess, Port, Running, Summary
 from worker.errors import ConfigError, KafkaUnavailable, ServingUnavailable
 from worker.kafka import opening
-from worker.kafka.driver import Unreachable
+from worker.kafka.driver import NewTopic, Unreachable
 from worker.kafka.testing import FakeConsumer, FakeKafka
 from worker.ports import ServedModel
 from worker.service import Service
@@ -80,3 +81,15 @@ def test_all_waits_at_start_share_one_deadline(found: Surroundings) -> None:
         start()
     assert found.waited_seconds <= STARTUP_SECONDS + startup.RETRY_SECONDS
     assert (found.model.closed, found.members) == (1, 0)
+
+
+def test_one_of_several_tells_its_parent_how_far_it_is(found: Surroundings) -> None:
+    for topic in ("reviews", "review-labels", "reviews-dead-letter"):
+        found.create_topics([NewTopic(topic, 2, 1, {})])
+    told: list[FromProcess] = []
+    settings = Settings(metrics_host="127.0.0.1", metrics_port=0, startup_seconds=STARTUP_SECONDS, until="end")
+    assert Service(settings, told.append).run()
+    port, *rest = told
+    assert isinstance(port, Port)
+    assert port.port > 0
+    assert rest == [Bounds({0: 0, 1: 0}), Running(), Summary(complete=True, results={}, dead_letters={})]

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.readme import settings_table
 from worker.errors import ConfigError
-from worker.settings import Settings, load, settings_table
+from worker.settings import Settings, load
 
 
 @pytest.fixture(autouse=True)

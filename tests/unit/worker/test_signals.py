@@ -46,3 +46,12 @@ def test_a_signal_that_comes_while_the_event_s_lock_is_held_blocks_nothing() -> 
         "Event().wait()\n"
     )
     assert (done.stdout, done.stderr) == ("[False, True]\n", "")
+
+
+def test_where_all_are_soft_the_second_is_too() -> None:
+    program = PROGRAM.replace("on_stop_signals", "on_soft_stop_signals")
+    rest = "signal.raise_signal(signal.SIGTERM)\nstopping.wait()\nsignal.raise_signal(signal.SIGTERM)\nEvent().wait()\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program + rest], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("[False, False]\n", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from threading import Event
 from typing import Any
 
@@ -29,7 +30,9 @@ def brokers() -> FakeKafka:
     return made
 
 
-def a_kafka(brokers: FakeKafka, **settings: Any) -> Kafka:
+def a_kafka(
+    brokers: FakeKafka, *, bounded: Callable[[Mapping[int, int] | None], None] = lambda _: None, **settings: Any
+) -> Kafka:
     topics = {"input_topic": "reviews", "output_topic": "labels", "dead_letter_topic": "dead"}
     return Kafka(
         Settings(bootstrap="kafka:9092", **topics | settings),
@@ -38,6 +41,7 @@ def a_kafka(brokers: FakeKafka, **settings: Any) -> Kafka:
         clock=brokers.clock,
         retry=lambda call: call(),
         wait=lambda seconds: brokers.clock.wait(Event(), seconds),
+        bounded=bounded,
         driver=brokers,
     )
 
@@ -106,6 +110,22 @@ def test_a_start_that_is_not_there_is_refused(brokers: FakeKafka, start: str, sa
     with pytest.raises(ConfigError, match=said):
         opened(brokers, start=start)
     assert brokers.committed == {}
+
+
+@pytest.mark.parametrize(
+    ("until", "ends"), [("", None), ("end", {0: 5, 1: 2}), ("0:3", {0: 3}), ("0:9,1:0", {0: 9, 1: 0})]
+)
+def test_the_bounds_are_told_before_the_group_is_joined(
+    brokers: FakeKafka, until: str, ends: dict[int, int] | None
+) -> None:
+    told: list[tuple[Mapping[int, int] | None, dict[Partition, int]]] = []
+    opened(brokers, start="earliest", until=until, bounded=lambda until: told.append((until, at(brokers))))
+    assert told == [(ends, {P0: 0, P1: 0})]
+
+
+def test_an_end_in_a_partition_that_is_not_there_is_refused(brokers: FakeKafka) -> None:
+    with pytest.raises(ConfigError, match="until names partition 2; the topic reviews has 2, from 0 on"):
+        opened(brokers, until="2:0")
 
 
 @pytest.mark.parametrize(

@@ -96,3 +96,14 @@ def test_unknown_levels_and_formats_are_refused(level: str, log_format: logs.Log
 def test_any_text_can_be_logged(log: io.StringIO) -> None:
     structlog.get_logger().info("odd", text="\ud800 \x00 \U0001f600", raw=b"\xff", number=math.inf)
     assert lines(log)[0]["event"] == "odd"
+
+
+def test_one_of_several_processes_says_which_in_every_line() -> None:
+    stream = io.StringIO()
+    logs.configure("info", "json", stream, process="1")
+    structlog.get_logger().info("ours")
+    logging.getLogger("kafka").warning("the client's")
+    assert [line["process"] for line in lines(stream)] == ["1", "1"]
+    logs.configure("info", "json", stream)
+    structlog.get_logger().info("a single one")
+    assert "process" not in lines(stream)[-1]

@@ -515,7 +515,7 @@ def installed(tmp_path: Path) -> Callable[..., list[Path]]:
     """Builds what pyproject.toml tells setuptools of the extension, elsewhere; returns what was built."""
 
     def build(**environment: str) -> list[Path]:
-        for name in ("pyproject.toml", "README.md", "LICENSE", "worker/text/_subwords.c"):
+        for name in ("pyproject.toml", "README.md", "LICENSE", "worker/text/_subwords.c", "worker/text/_normalise.c"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(extension.ROOT / name, tmp_path / name)
         subprocess.run(
@@ -525,15 +525,16 @@ def installed(tmp_path: Path) -> Callable[..., list[Path]]:
             capture_output=True,
             check=True,
         )
-        return list((tmp_path / "built").rglob("_subwords.*"))
+        return sorted((tmp_path / "built").rglob("_*"))
 
     return build
 
 
 @compiles
-def test_installing_builds_it_where_there_is_a_compiler(installed: Callable[..., list[Path]]) -> None:
-    [built] = installed()
+def test_installing_builds_both_where_there_is_a_compiler(installed: Callable[..., list[Path]]) -> None:
+    normalise, built = installed()
 
+    assert extension.load(normalise, "_normalise").words("A <b>", True) == "a "
     assert extension.load(built).Encoder(["a"], 5).encode_many(["aa"]).tokens == (2,)
 
 

@@ -16,7 +16,7 @@ def connection_options(settings: Settings) -> dict[str, Any]:
     """How to reach the brokers, for consumer, producer and admin client alike."""
     return {
         "bootstrap_servers": settings.bootstrap.split(","),
-        "client_id": "inferry-worker",
+        "client_id": settings.client_id,
         **security_options(settings),
         "request_timeout_ms": _ms(settings.kafka_request_timeout_seconds),
         # One attempt to reach any of the brokers; the client's own 30 s would outlast our limits at start and at the end.

@@ -53,6 +53,8 @@ class Librdkafka:
     def open_producer(self, transactional_id: str = "") -> LibrdkafkaProducer:
         """See driver.Driver."""
         settings, heard = self._settings, Heard()
+        if not self._batch_size.limited:
+            self._batch_size.limit(self._admin().batch_limits([settings.output_topic, settings.dead_letter_topic]))
         with translated():
             options = producer_options(settings, batch_bytes=self._batch_size.bytes)
             if transactional_id:

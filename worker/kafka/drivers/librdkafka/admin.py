@@ -17,7 +17,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 from confluent_kafka.admin import NewTopic as ClientsNewTopic
 
 from worker.kafka.driver import GroupHasMembers, KafkaFailure, NewTopic, Refused, Unreachable
@@ -128,6 +128,17 @@ class Admin:
             )
         found = {Partition(tp.topic, tp.partition): self._result(future).offset for tp, future in asked.items()}
         return {partition: offset for partition, offset in found.items() if offset != NEVER}
+
+    def batch_limits(self, topics: Collection[str]) -> list[int]:
+        """The largest batch in bytes that each topic takes (`max.message.bytes`); what the brokers do not tell is left
+        out: it takes the right to describe configurations."""
+        resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
+        limits = []
+        with suppress(KafkaFailure), translated():
+            for future in self._client.describe_configs(resources, request_timeout=self._seconds).values():
+                with suppress(KafkaFailure):
+                    limits.append(int(self._result(future)["max.message.bytes"].value))
+        return limits
 
     def _unknown(self, future: Future[Any]) -> bool:
         try:

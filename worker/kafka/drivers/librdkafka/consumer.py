@@ -7,9 +7,8 @@ from a position that is not the policy's.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from threading import Lock
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec
@@ -18,7 +17,8 @@ from worker.kafka.driver import Committed, KafkaFailure, NoCommittedOffset, Refu
 from worker.kafka.drivers.librdkafka.admin import Admin, TopicWatch, named
 from worker.kafka.drivers.librdkafka.assigning import ASSIGNING, theirs
 from worker.kafka.drivers.librdkafka.errors import Heard, ours, translated
-from worker.kafka.drivers.librdkafka.reading import check, headers, place, text
+from worker.kafka.drivers.librdkafka.reading import check, place, record, text
+from worker.kafka.drivers.librdkafka.turns import Turns
 from worker.kafka.drivers.timeouts import call_with_timeout
 from worker.ports import Clock
 from worker.records import Membership, Partition, Record
@@ -58,7 +58,7 @@ class LibrdkafkaConsumer:
         with or without one, and partitions may come long after it."""
         self._instance_id = instance_id
         self._seconds = request_timeout_seconds
-        self._turn, self._in_use = Lock(), Lock()
+        self._turns = Turns()
         self._membership = Membership()
         self._assigned: frozenset[Partition] = frozenset()
         self._assigned_as: tuple[int, str] | None = None
@@ -102,7 +102,7 @@ class LibrdkafkaConsumer:
 
     def _messages(self, seconds: float, count: int) -> list[Message]:
         """The first one, waited for, and all that the client has beside it: asked for many, it waits for all of them."""
-        with self._client_free(), translated():
+        with self._turns.taken(), translated():
             messages: list[Message] = self._client.consume(1, seconds)
             if messages and count > 1:
                 messages += self._client.consume(count - 1, 0)
@@ -114,7 +114,7 @@ class LibrdkafkaConsumer:
         for message in messages:
             error = message.error()
             if error is None:
-                found[message.partition()].append(self._record(message))
+                found[message.partition()].append(record(self._topic, message))
             elif error.code() == KafkaError._PARTITION_EOF:
                 ends[Partition(self._topic, message.partition())] = message.offset()
             else:
@@ -130,17 +130,6 @@ class LibrdkafkaConsumer:
             if partition in self._read:
                 self._positions[partition] = max(end, self._positions.get(partition, end))
         return polled
-
-    def _record(self, message: Message) -> Record:
-        return Record(
-            self._topic,
-            message.partition(),
-            message.offset(),
-            message.timestamp()[1],
-            message.key(),
-            message.value(),
-            headers(message),
-        )
 
     def _failure(self, error: KafkaError) -> KafkaFailure:
         if error.code() == KafkaError._FATAL and self._heard.fatal is not None:
@@ -161,17 +150,6 @@ class LibrdkafkaConsumer:
         unplaced, self._unplaced = self._unplaced, False
         if unplaced and not self._in_rounds:
             raise NoCommittedOffset("partitions were assigned that have no position yet")
-
-    @contextmanager
-    def _client_free(self) -> Iterator[None]:
-        """One call of the client at a time, in the order in which they come: a commit made during one would wait for as long
-        as others follow that one (confluent-kafka-python issue 2322)."""
-        with self._turn:
-            self._in_use.acquire()
-        try:
-            yield
-        finally:
-            self._in_use.release()
 
     # --- group -------------------------------------------------------------------------------------------------------
 
@@ -206,11 +184,10 @@ class LibrdkafkaConsumer:
 
     def membership(self) -> Membership:
         """See driver.Consumer. While another thread polls, as it was before that poll."""
-        if not self._closed and self._in_use.acquire(blocking=False):
-            try:
-                self._look_around()
-            finally:
-                self._in_use.release()
+        if not self._closed:
+            with self._turns.taken_if_free() as free:
+                if free:
+                    self._look_around()
         return self._membership
 
     def _look_around(self) -> None:
@@ -235,14 +212,14 @@ class LibrdkafkaConsumer:
         """See driver.Consumer."""
         if not partitions:
             return {}
-        with self._client_free(), translated():
+        with self._turns.taken(), translated():
             found = self._client.committed(theirs(partitions), timeout=self._seconds)
         check(found)
         return {Partition(tp.topic, tp.partition): Committed(tp.offset, text(tp)) for tp in found if tp.offset >= 0}
 
     def commit(self, offsets: Mapping[Partition, int], metadata: str) -> None:
         """See driver.Consumer. While the coordinator is away the client waits for it, up to the session timeout."""
-        with self._client_free(), translated():
+        with self._turns.taken(), translated():
             done = self._client.commit(offsets=named(offsets, metadata), asynchronous=False)
         check(done)
 
@@ -260,7 +237,7 @@ class LibrdkafkaConsumer:
         self._positions |= offsets
         was, self._read = self._read, frozenset(p for p in self._assigned if p in self._positions)
         self._unplaced = self._read != self._assigned
-        with self._client_free(), translated():
+        with self._turns.taken(), translated():
             self._assigning.read(self._client, was, {partition: self._positions[partition] for partition in self._read})
             # A partition that was paused once is still: that outlasts assignments.
             (self._client.pause if self._paused else self._client.resume)(theirs(self._read))

@@ -19,7 +19,7 @@ def connection_options(settings: Settings) -> dict[str, Any]:
     """How to reach the brokers, for consumer, producer and admin client alike."""
     return {
         "bootstrap.servers": settings.bootstrap,
-        "client.id": "inferry-worker",
+        "client.id": settings.client_id,
         **security_options(settings),
         "socket.timeout.ms": _ms(settings.kafka_request_timeout_seconds),
         "socket.connection.setup.timeout.ms": max(1_000, _ms(settings.kafka_request_timeout_seconds)),

@@ -33,6 +33,14 @@ class BatchSize:
 
     def __init__(self) -> None:
         self.bytes = BATCH_BYTES
+        self.limited = False
+        """Whether `limit` was called."""
+
+    def limit(self, topics_bytes: Sequence[int]) -> None:
+        """What topics take, as far as that is known. A refused batch costs a window's delivery; and at least once, batches
+        behind it may get through before it."""
+        self.limited = True
+        self.bytes = max(SMALLEST_BATCH_BYTES, min([self.bytes, *(int(0.9 * limit) for limit in topics_bytes)]))
 
     def refused(self, record_bytes: int, batch_bytes: int) -> None:
         """A batch with a record of `record_bytes` was refused. Was the record smaller than `batch_bytes`, then so is what

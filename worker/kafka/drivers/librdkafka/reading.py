@@ -1,4 +1,4 @@
-"""What the client hands out, in our terms: headers, committed text, group metadata."""
+"""What the client hands out, in our terms: records, committed text, group metadata."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import Message, TopicPartition
 
 from worker.kafka.drivers.librdkafka.errors import ours
-from worker.records import UNREADABLE_HEADERS, Headers
+from worker.records import UNREADABLE_HEADERS, Record
 
 METADATA_PREFIX = b"CGMDv2:"
 TOPIC_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -25,13 +25,23 @@ def place(token: bytes) -> tuple[int, str]:
     return int.from_bytes(token[start - 4 : start], "little", signed=True), member.decode()
 
 
-def headers(message: Message) -> Headers:
-    """The record's headers. Where one of their names is not UTF-8 the client gives out none of them, and must not be asked
-    again: the list it has then made holds no objects but NULL."""
+def record(topic: str, message: Message) -> Record:
+    """The record that a message of `topic` is. Where a header's name is not UTF-8 the client gives out none of its headers:
+    it raises, or it returns a list of NULLs with the error pending, which the next checked call raises. That is the call of
+    Record, so both stand in one `try`. The client must not be asked again."""
     try:
-        return message.headers() or ()
+        return Record(
+            topic,
+            message.partition(),
+            message.offset(),
+            message.timestamp()[1],
+            message.key(),
+            message.value(),
+            message.headers() or (),
+        )
     except (UnicodeDecodeError, SystemError):
-        return UNREADABLE_HEADERS
+        known = topic, message.partition(), message.offset(), message.timestamp()[1], message.key(), message.value()
+        return Record(*known, UNREADABLE_HEADERS)
 
 
 def text(committed: TopicPartition) -> str:

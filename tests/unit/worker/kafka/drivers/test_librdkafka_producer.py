@@ -13,7 +13,13 @@ from confluent_kafka import KafkaError, KafkaException
 from worker.kafka.driver import Commit, FencedProducer, KafkaFailure, Outgoing, TooLarge, Unreachable
 from worker.kafka.drivers.librdkafka import producer as producer_module
 from worker.kafka.drivers.librdkafka.errors import Heard
-from worker.kafka.drivers.librdkafka.producer import BATCH_BYTES, SLOW_CALL_SECONDS, BatchSize, LibrdkafkaProducer
+from worker.kafka.drivers.librdkafka.producer import (
+    BATCH_BYTES,
+    SLOW_CALL_SECONDS,
+    SMALLEST_BATCH_BYTES,
+    BatchSize,
+    LibrdkafkaProducer,
+)
 from worker.records import Membership
 from worker.testing import ManualClock
 
@@ -130,6 +136,15 @@ def test_batches_become_smaller_where_the_refused_one_may_have_held_several_reco
     producer = a_producer(client, batch_size=size)
     assert told(producer, outgoing(b"a", b"b", value=b"x" * value_bytes)) == [(0, TooLarge), (1, TooLarge)]
     assert size.bytes == next_bytes
+
+
+@pytest.mark.parametrize(
+    ("limits", "bytes_"), [([], BATCH_BYTES), ([1_048_588, 100_000], 90_000), ([10], SMALLEST_BATCH_BYTES)]
+)
+def test_batches_are_no_larger_than_topics_take_where_they_tell(limits: list[int], bytes_: int) -> None:
+    size = BatchSize()
+    size.limit(limits)
+    assert (size.bytes, size.limited) == (bytes_, True)
 
 
 def test_a_surrogate_in_a_header_s_name_does_not_reach_the_client() -> None:

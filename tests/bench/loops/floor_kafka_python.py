@@ -1,6 +1,6 @@
-"""The floor: what kafka-python alone costs to consume every review and produce one small result for it.
+"""A floor: what kafka-python alone costs to consume every review and produce one small result for it.
 
-usage: python -m tests.bench.floor BOOTSTRAP INPUT OUTPUT COUNT _
+usage: python -m tests.bench.loops.floor_kafka_python BOOTSTRAP INPUT OUTPUT COUNT …
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import sys
 
 from kafka import KafkaConsumer, KafkaProducer
 
-from tests.bench.stopwatch import Stopwatch
+from tests.bench.loops.stopwatch import Stopwatch
 
 RESULT = b"x" * 250
 """As long as a JSON result."""
 
 
 def main() -> None:
-    """Prints ready, wall and CPU seconds and resident bytes."""
+    """Prints the stopwatch's reading."""
     bootstrap, source, target, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
     consumer = KafkaConsumer(
         source, bootstrap_servers=bootstrap, auto_offset_reset="earliest", max_poll_records=1024, metrics_enabled=False
@@ -30,7 +30,7 @@ def main() -> None:
                 producer.send(target, RESULT, key=record.key, partition=partition.partition)
             seen += len(records)
         producer.flush()
-    print(*watch.read())
+    watch.tell()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The loop a tutorial ends with: each review tokenized by tfds' encoder, sent alone over REST, its label produced.
 
-usage: python -m tests.bench.blog BOOTSTRAP INPUT OUTPUT COUNT REST_URL
+usage: python -m tests.bench.loops.tutorial BOOTSTRAP INPUT OUTPUT COUNT MODEL_FOLDER _ REST_URL
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ import requests
 import tensorflow_datasets as tfds
 from kafka import KafkaConsumer, KafkaProducer
 
-from deploy.local.models import MODEL, MODELS, versions
-from tests.bench.stopwatch import Stopwatch
+from tests.bench.loops.stopwatch import Stopwatch
 
 
 def main() -> None:
-    """Prints ready, wall and CPU seconds and resident bytes."""
-    bootstrap, source, target, count, rest = *sys.argv[1:4], int(sys.argv[4]), sys.argv[5]
-    folder = MODELS / MODEL / str(versions()[-1]) / "assets.extra" / "vocabulary"
-    encoder = tfds.deprecated.text.SubwordTextEncoder.load_from_file(str(Path(folder)))
+    """Prints the stopwatch's reading."""
+    bootstrap, source, target, count, folder, _, rest = *sys.argv[1:4], int(sys.argv[4]), *sys.argv[5:8]
+    vocabulary = Path(folder) / "assets.extra" / "vocabulary"
+    encoder = tfds.deprecated.text.SubwordTextEncoder.load_from_file(str(vocabulary))
     consumer = KafkaConsumer(source, bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     producer = KafkaProducer(bootstrap_servers=bootstrap)
-    url = f"{rest}/v1/models/{MODEL}:predict"
+    url = f"{rest}/v1/models/sentiment_classifier:predict"
     watch = Stopwatch()
     for _, record in zip(range(count), consumer, strict=False):
         text = json.loads(record.value)["text"]
@@ -37,7 +36,7 @@ def main() -> None:
         label = "positive" if score >= 0.6 else "negative"
         producer.send(target, json.dumps({"label": label, "score": score}).encode(), key=record.key)
     producer.flush()
-    print(*watch.read())
+    watch.tell()
 
 
 if __name__ == "__main__":
