@@ -101,9 +101,7 @@ class Service:
         port = health.start()
         self._tell(Port(port))
         closing.callback(health.close)
-        scheme = "https" if settings.metrics_cert_file else "http"
-        host = f"[{settings.metrics_host}]" if ":" in settings.metrics_host else settings.metrics_host
-        self._log.info("metrics and health", url=f"{scheme}://{host}:{port}/metrics")
+        self._log.info("metrics and health", url=settings.metrics_url(port))
 
     def _assemble(self, closing: ExitStack) -> Pipeline:
         """Connects to both servers at once, checks that all fits, and only then builds the loop.

@@ -223,6 +223,12 @@ class Settings(KafkaSettings):
         """The transactional id in force."""
         return self.transactional_id or f"{self.group}.0"
 
+    def metrics_url(self, port: int) -> str:
+        """Where the metrics are, for people."""
+        scheme = "https" if self.metrics_cert_file else "http"
+        host = f"[{self.metrics_host}]" if ":" in self.metrics_host else self.metrics_host
+        return f"{scheme}://{host}:{port}/metrics"
+
     def metrics_tls(self) -> ssl.SSLContext | None:
         """TLS for the metrics port, or None for none. Raises ValueError."""
         if not self.metrics_cert_file:

@@ -34,7 +34,7 @@ class KafkaSettings(BaseSettings):
     """Where the brokers are, what is shown to them and what they have to show. Refuses what cannot work, and what the
     protocol would silently ignore."""
 
-    model_config = SettingsConfigDict(env_prefix="INFERRY_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="INFERRY_", frozen=True, hide_input_in_errors=True)
 
     bootstrap: str = Field(default="localhost:9092", description="Kafka brokers, host:port, comma-separated.")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(

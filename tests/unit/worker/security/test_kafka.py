@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from producer.connection import Connection
 from producer.errors import ConnectionConfigError
@@ -14,7 +15,7 @@ from tests.support.certificates import Authority, Issued
 from worker.errors import ConfigError, ExitCode
 from worker.kafka.drivers.kafka_python.security import security_options
 from worker.security import KafkaSettings
-from worker.settings import load
+from worker.settings import Settings, load
 
 Refusal = Callable[[dict[str, str]], str]
 CANARY = "canary-7Qx"
@@ -178,3 +179,9 @@ def test_a_folder_of_secrets_that_is_not_there_is_told(
     monkeypatch.setenv("INFERRY_SECRETS_DIR", "/nowhere")
     with pytest.raises((ConfigError, ConnectionConfigError), match=r"/nowhere \(INFERRY_SECRETS_DIR\) does not exist"):
         read()
+
+
+def test_a_refusal_that_nobody_catches_holds_no_secret() -> None:
+    with pytest.raises(ValidationError) as raised:
+        Settings(kafka_sasl_password=CANARY)
+    assert CANARY not in f"{raised.value} {raised.value!r}"
