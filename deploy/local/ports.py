@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import sys
+from pathlib import Path
 
 from deploy.local.errors import PortTaken
 
 LOOPBACK = "127.0.0.1"
 ANY = 0
 """Instead of a port: any free one."""
+EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+LOWEST, HIGHEST = 15_000, 65_535
+"""Below are the ports that programs are known by, the stack's standard ones too."""
+ENOUGH = 1_000
+"""So many ports, and two choices at the same moment are seldom the same."""
+TRIES = 200
 
 
 class PortChooser:
@@ -59,11 +67,35 @@ class PortChooser:
 
 
 def free_port() -> int:
-    """A port of the loopback address that nothing listens on at this moment."""
+    """A port of the loopback address that nothing listens on at this moment, and that no outgoing connection will take.
+
+    The kernel gives outgoing connections any port of its ephemeral range (ip(7), ip_local_port_range). A server that opens
+    its port a while after it was chosen, or opens it again after a crash, would find one of those taken now and then."""
+    some = random.SystemRandom()
+    for _ in range(TRIES):
+        port = some.choice(_beside_the_ephemeral())
+        if _is_free(port):
+            return port
+    raise PortTaken(f"No free port was found: {TRIES} of them, chosen at random, are all in use.")
+
+
+def _beside_the_ephemeral() -> range:
+    """The larger of the two ranges below and above the ephemeral ports; those themselves where they leave too little."""
+    try:
+        first, last = map(int, EPHEMERAL_RANGE.read_text().split())
+    except (OSError, ValueError):  # not Linux: what IANA says
+        first, last = 49_152, 65_535
+    larger = max(range(LOWEST, first), range(last + 1, HIGHEST + 1), key=len)
+    return larger if len(larger) >= ENOUGH else range(first, last + 1)
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
 
 
 def require_free(port: int, purpose: str) -> None:

@@ -24,6 +24,7 @@ from tests.faults.proxy import Proxy
 from tests.faults.reviews import POISON
 from tests.faults.slots import PROGRAM, SETTINGS, History, Slot, make_slot
 from tests.support.harness import WORKER, WorkerProcess, wait_for
+from tests.support.model_server import free_ports
 from tests.support.models import TinyModel, export_tiny
 
 GROUP = "faults"
@@ -186,8 +187,8 @@ class World:
 
     def _start_broker(self) -> list[Proxy]:
         """A broker with a listener for each slot, advertised at that slot's proxy; PLAINTEXT stays direct."""
-        port, controller = free_port(), free_port()
-        behind = {f"W{n}": free_port() for n in range(len(self._names))}
+        port, controller, *others = free_ports(2 + len(self._names))
+        behind = {f"W{n}": number for n, number in enumerate(others)}
         proxies = [Proxy((LOOPBACK, number)) for number in behind.values()]
         direct = f"PLAINTEXT://{LOOPBACK}:{port}"
         listeners = [f"{name}://{LOOPBACK}:{number}" for name, number in behind.items()]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local import ports
 from deploy.local.__main__ import main
 from deploy.local.errors import ExitCode, PortTaken
 from deploy.local.model_server.flags import Flags
@@ -115,3 +116,28 @@ def test_status_says_which_standard_ports_were_taken(
     monkeypatch.setattr("deploy.local.running.owner", lambda _: 1)
     assert main(["status"]) == ExitCode.OK
     assert note in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("ephemeral", "expected"),
+    [
+        ("32768\t60999\n", range(15_000, 32_768)),
+        ("16000\t40000\n", range(40_001, 65_536)),
+        ("1024\t65535\n", range(1_024, 65_536)),
+        ("no range", range(15_000, 49_152)),
+    ],
+)
+def test_a_free_port_is_none_that_an_outgoing_connection_may_take(
+    ephemeral: str, expected: range, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "ip_local_port_range"
+    told.write_text(ephemeral)
+    monkeypatch.setattr(ports, "EPHEMERAL_RANGE", told)
+
+    assert {free_port() in expected for _ in range(50)} == {True}
+
+
+def test_a_free_port_is_none_that_is_in_use(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_beside_the_ephemeral", lambda: range(taken, taken + 1))
+    with pytest.raises(PortTaken, match="No free port"):
+        free_port()
