@@ -13,15 +13,22 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaConfigurationError, KafkaError, KafkaTimeoutError, for_code
-from pydantic import SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import ValidationError
+from pydantic_settings import SettingsConfigDict
 
 from producer.errors import ConnectionConfigError, Unavailable
+from worker.kafka.driver import TlsRefused
+from worker.kafka.drivers.kafka_python import tls
+from worker.kafka.drivers.kafka_python.errors import ours
+from worker.kafka.drivers.kafka_python.first_connect import telling_client
+from worker.kafka.drivers.kafka_python.security import security_options
+from worker.kafka.failures import not_let_in
+from worker.security.kafka import KafkaSettings, SecretsFolderMissing
 
 DEFAULT_BOOTSTRAP = "localhost:9092"
 CONNECT_SECONDS = 5
@@ -31,21 +38,14 @@ STACK_FILE = Path(".inferry/stack.json")
 _UNKNOWN_TOPIC = 3  # UNKNOWN_TOPIC_OR_PARTITION of the Kafka protocol
 
 
-class Connection(BaseSettings):
+class Connection(KafkaSettings):
     """How to reach Kafka. Make it with `Connection.find`; it never shows its password."""
 
-    model_config = SettingsConfigDict(env_prefix="INFERRY_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(extra="ignore")
 
     bootstrap: str = ""
     origin: str = ""
     """Where the address comes from, for error messages."""
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: str = ""
-    kafka_sasl_username: str = ""
-    kafka_sasl_password: SecretStr = SecretStr("")
-    kafka_ssl_cafile: str = ""
-    kafka_ssl_certfile: str = ""
-    kafka_ssl_keyfile: str = ""
 
     @classmethod
     def find(cls, bootstrap: str | None = None, folder: Path | None = None) -> Connection:
@@ -54,10 +54,8 @@ class Connection(BaseSettings):
         Raises ConnectionConfigError when a setting has an impossible value."""
         try:
             settings = cls(origin="")
-        except ValidationError as error:
-            first = error.errors(include_input=False)[0]
-            name = "INFERRY_" + "_".join(str(part) for part in first["loc"]).upper()
-            raise ConnectionConfigError(f"{name}: {first['msg']}.") from None
+        except (ValidationError, SecretsFolderMissing) as error:
+            raise ConnectionConfigError(_sentence(error)) from None
         if bootstrap:
             address, origin = bootstrap, "--bootstrap"
         elif settings.bootstrap:
@@ -106,20 +104,12 @@ class Connection(BaseSettings):
         return sorted(partition["partition_index"] for partition in described["partitions"])
 
     def _options(self) -> dict[str, Any]:
-        security = {
-            "sasl_mechanism": self.kafka_sasl_mechanism,
-            "sasl_plain_username": self.kafka_sasl_username,
-            "sasl_plain_password": self.kafka_sasl_password.get_secret_value(),
-            "ssl_cafile": self.kafka_ssl_cafile,
-            "ssl_certfile": self.kafka_ssl_certfile,
-            "ssl_keyfile": self.kafka_ssl_keyfile,
-        }
         return {
             "bootstrap_servers": [address.strip() for address in self.bootstrap.split(",")],
             "bootstrap_timeout_ms": CONNECT_SECONDS * 1000,
             "client_id": "inferry-producer",
-            "security_protocol": self.kafka_security_protocol,
-            **{name: value for name, value in security.items() if value},
+            "kafka_client": telling_client,
+            **security_options(self),
         }
 
     @contextmanager
@@ -134,6 +124,9 @@ class Connection(BaseSettings):
                 f"The settings for Kafka at {self.bootstrap} cannot be used: {error}."
             ) from error
         except KafkaError as error:
+            refusal = not_let_in(complaint.tls_refusal() or ours(error), self.bootstrap)
+            if refusal is not None:
+                raise ConnectionConfigError(_as_environment(refusal) + ".") from error
             why = complaint.text or str(error)
             raise Unavailable(
                 f"Kafka did not let us in at {self.bootstrap} (from {self.origin}) within {CONNECT_SECONDS} seconds: "
@@ -143,6 +136,24 @@ class Connection(BaseSettings):
             logger.removeHandler(complaint)
 
 
+def _sentence(error: ValidationError | SecretsFolderMissing) -> str:
+    """The first thing that is wrong; values are left out, they may be secret."""
+    if isinstance(error, SecretsFolderMissing):
+        return f"{error}."
+    first = error.errors(include_input=False)[0]
+    what = first["msg"].removeprefix("Value error, ")
+    if first["loc"]:
+        what = f"{'-'.join(str(part) for part in first['loc']).replace('_', '-')}: {what}"
+    return _as_environment(what) + "."
+
+
+def _as_environment(sentence: str) -> str:
+    """Settings by their environment variables: these commands have no flags for them."""
+    return re.sub(r"\bkafka(-[a-z]+)+", lambda found: "INFERRY_" + found[0].upper().replace("-", "_"), sentence).rstrip(
+        "."
+    )
+
+
 class _LastComplaint(logging.Handler):
     """Remembers kafka-python's last warning: while connecting it retries whatever happens, a wrong password too, and
     tells the cause in its log only."""
@@ -150,11 +161,18 @@ class _LastComplaint(logging.Handler):
     def __init__(self) -> None:
         super().__init__(level=logging.WARNING)
         self.text = ""
+        self._error: Exception | None = None
+
+    def tls_refusal(self) -> TlsRefused | None:
+        """What a failed handshake with a broker says, where waiting mends nothing."""
+        sentence = tls.refusal(self._error.__context__) if self._error else None
+        return TlsRefused(sentence) if sentence else None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keeps the exception that a "… failed: …" line names; a timeout is only the sum of such causes."""
         causes = [arg for arg in record.args or () if isinstance(arg, Exception)]
         if causes and not isinstance(causes[-1], KafkaTimeoutError):
+            self._error = causes[-1]
             self.text = _cause(causes[-1])
 
 

@@ -21,7 +21,8 @@ HELP = """usage: inferry-worker [run | config] [--SETTING VALUE ...]
   config    print the settings in force, secrets redacted, and stop
 
 inferry-worker run --help lists every setting. Each is also an environment variable, INFERRY_ and its name in capitals
-with underscores, and a key of the TOML file that INFERRY_CONFIG names: flag > environment > file > default.
+with underscores, a file of that name in the folder that INFERRY_SECRETS_DIR names, and a key of the TOML file that
+INFERRY_CONFIG names: flag > environment > folder > file > default.
 
 exit codes: """ + ", ".join(f"{code.value} {code.name.lower().replace('_', '-')}" for code in ExitCode)
 

@@ -96,11 +96,13 @@ class Service:
             ready,
             pages=page.routes,
             tick=page.tick,
+            tls=settings.metrics_tls(),
+            token=settings.metrics_token if settings.metrics_token_file else None,
         )
         port = health.start()
         self._tell(Port(port))
         closing.callback(health.close)
-        self._log.info("metrics and health", url=f"http://{settings.metrics_host}:{port}/metrics")
+        self._log.info("metrics and health", url=settings.metrics_url(port))
 
     def _assemble(self, closing: ExitStack) -> Pipeline:
         """Connects to both servers at once, checks that all fits, and only then builds the loop.

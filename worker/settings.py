@@ -1,4 +1,4 @@
-"""Every setting of the worker, read once at start: flag > environment > file > default.
+"""Every setting of the worker, read once at start: flag > environment > folder of secrets > file > default.
 
 Environment names are `INFERRY_` and the field in capitals; flags are the field with dashes; the file is TOML with the
 field names as keys, named by `--config` or `INFERRY_CONFIG`. Anything contradictory is refused before anything starts.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import ssl
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,13 +30,16 @@ from worker.cores import process_count
 from worker.errors import ConfigError
 from worker.names import header_names, names, review_fields
 from worker.run_bounds import parse_start, parse_until
+from worker.security.files import Named, secret, server_context
+from worker.security.kafka import SECRETS_DIR, KafkaSettings, SecretsFolderMissing
+from worker.security.serving import check_serving
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
-class Settings(BaseSettings):
-    """The worker's settings. Frozen; `load` makes it."""
+class Settings(KafkaSettings):
+    """The worker's settings; those of the connection to Kafka come first. Frozen; `load` makes it."""
 
     model_config = SettingsConfigDict(
         env_prefix="INFERRY_",
@@ -47,7 +51,6 @@ class Settings(BaseSettings):
     )
 
     # Kafka
-    bootstrap: str = Field("localhost:9092", description="Kafka brokers, host:port, comma-separated.")
     kafka_client: Literal["kafka-python", "librdkafka"] = Field(
         "kafka-python",
         description="Library that talks to Kafka. librdkafka costs a fraction of the CPU and needs `pip install 'inferry[librdkafka]'`.",
@@ -85,15 +88,6 @@ class Settings(BaseSettings):
         description="Stop after: end (what was there at start), an ISO timestamp, or before offsets as `0:120,1:80` (a partition "
         "not named is not read). Empty: run for ever.",
     )
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="How to talk to the brokers."
-    )
-    kafka_sasl_mechanism: str = Field("", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.")
-    kafka_sasl_username: str = Field("", description="SASL user.")
-    kafka_sasl_password: SecretStr = Field(SecretStr(""), description="SASL password. Never logged.")
-    kafka_ssl_cafile: str = Field("", description="PEM file of the authorities that sign the brokers' certificates.")
-    kafka_ssl_certfile: str = Field("", description="PEM file of the worker's own certificate.")
-    kafka_ssl_keyfile: str = Field("", description="PEM file of the worker's own key.")
     kafka_request_timeout_seconds: Seconds = Field(10, description="One request to a broker.")
     kafka_delivery_timeout_seconds: Seconds = Field(
         12, description="One result from send to acknowledgement, retries included."
@@ -137,11 +131,20 @@ class Settings(BaseSettings):
     padding_id: int = Field(0, description="Token id that pads a row, for a model without a card.")
     logits: bool = Field(False, description="The outputs are logits: apply sigmoid (one output) or softmax (several).")
     all_scores: bool = Field(False, description="Publish every class's score.")
+    serving_tls: bool = Field(
+        False, description="Talk TLS to the model server, and trust the authorities that the machine trusts."
+    )
     serving_ca_file: str = Field(
-        "", description="PEM file of the authorities that sign the model server's certificate. Empty: no TLS."
+        "", description="PEM file of the authorities that sign the model server's certificate; implies `serving-tls`."
     )
     serving_cert_file: str = Field("", description="PEM file of the worker's certificate for the model server.")
-    serving_key_file: str = Field("", description="PEM file of the worker's key for the model server.")
+    serving_key_file: str = Field("", description="PEM file of its key. Empty: the certificate's file holds it, too.")
+    serving_server_name: str = Field(
+        "", description="Name that the model server's certificate must hold. Empty: that of `serving`."
+    )
+    serving_token_file: str = Field(
+        "", description="File of a bearer token that goes with each call, over TLS only; read anew for each."
+    )
     request_timeout_seconds: Seconds = Field(10, description="One Predict call.")
     max_requests: Count = Field(
         16, description="Predict calls in flight at most; fewer while the server is overloaded."
@@ -213,6 +216,12 @@ class Settings(BaseSettings):
     metrics_port: int = Field(
         9464, ge=0, le=65535, description="Port of the status page, /metrics, /livez and /readyz; 0: any free one."
     )
+    metrics_cert_file: str = Field("", description="PEM file of that port's certificate. Empty: no TLS.")
+    metrics_key_file: str = Field("", description="PEM file of its key. Empty: the certificate's file holds it, too.")
+    metrics_token_file: str = Field(
+        "",
+        description="File of the bearer token that all but the probes want at that port; read anew for each request.",
+    )
     traces: Literal["auto", "on", "off"] = Field(
         "auto",
         description="OpenTelemetry traces (extra `[otel]`). auto: where OTEL_TRACES_EXPORTER or OTEL_EXPORTER_OTLP_ENDPOINT is set.",
@@ -246,6 +255,23 @@ class Settings(BaseSettings):
         """The transactional id in force."""
         return self.transactional_id or f"{self.group}.0"
 
+    def metrics_url(self, port: int) -> str:
+        """Where the metrics are, for people."""
+        scheme = "https" if self.metrics_cert_file else "http"
+        host = f"[{self.metrics_host}]" if ":" in self.metrics_host else self.metrics_host
+        return f"{scheme}://{host}:{port}/metrics"
+
+    def metrics_tls(self) -> ssl.SSLContext | None:
+        """TLS for the metrics port, or None for none. Raises ValueError."""
+        if not self.metrics_cert_file:
+            return None
+        certificate = Named("metrics-cert-file", self.metrics_cert_file)
+        return server_context(certificate=certificate, key=Named("metrics-key-file", self.metrics_key_file))
+
+    def metrics_token(self) -> str:
+        """What the metrics port wants to be shown, read from its file now; empty for nothing. Raises ValueError."""
+        return secret(SecretStr(""), Named("metrics-token-file", self.metrics_token_file))
+
     @model_validator(mode="after")
     def _cross_check(self) -> Settings:
         topics = [self.input_topic, self.output_topic, self.dead_letter_topic]
@@ -263,8 +289,6 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"{shorter} ({low:g}) must be shorter than {longer} ({high:g}): each limit contains the one before"
                 )
-        if self.kafka_security_protocol.startswith("SASL") and not self.kafka_sasl_mechanism:
-            raise ValueError(f"kafka-security-protocol {self.kafka_security_protocol} needs kafka-sasl-mechanism")
         if self.kafka_group_protocol != "classic" and self.kafka_client != "librdkafka":
             raise ValueError(
                 f"kafka-group-protocol {self.kafka_group_protocol} needs kafka-client librdkafka: {self.kafka_client} "
@@ -279,6 +303,18 @@ class Settings(BaseSettings):
                 f"retry-delay-seconds ({silent_seconds:g}): a model server that hangs is noticed after one call and one "
                 "probe, and must not turn /livez red before"
             )
+        check_serving(
+            tls=self.serving_tls,
+            ca_file=self.serving_ca_file,
+            cert_file=self.serving_cert_file,
+            key_file=self.serving_key_file,
+            server_name=self.serving_server_name,
+            token_file=self.serving_token_file,
+        )
+        if self.metrics_key_file and not self.metrics_cert_file:
+            raise ValueError("metrics-key-file needs metrics-cert-file")
+        self.metrics_tls()
+        self.metrics_token()
         if self.vocabulary and not Path(self.vocabulary).is_file():
             raise ValueError(f"the vocabulary file {self.vocabulary} does not exist")
         parse_start(self.start)
@@ -292,16 +328,11 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  pydantic's signature
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  pydantic's signature
+        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: PydanticBaseSettingsSource
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """First named wins; the command line's source is put before these by `load`."""
-        config_file = os.environ.get("INFERRY_CONFIG")
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file))
+        inherited = super().settings_customise_sources(settings_cls, *sources, **named)
+        return (*inherited, TomlConfigSettingsSource(settings_cls, os.environ.get("INFERRY_CONFIG")))
 
     def redacted(self) -> dict[str, Any]:
         """Field names and values fit to print: secrets are shown as asterisks."""
@@ -317,7 +348,7 @@ def load(arguments: Sequence[str]) -> Settings:
         name
         for name in os.environ
         if name.startswith("INFERRY_")
-        and name != "INFERRY_CONFIG"
+        and name not in ("INFERRY_CONFIG", SECRETS_DIR)
         and name.removeprefix("INFERRY_").lower() not in Settings.model_fields
     )
     if unknown:
@@ -334,7 +365,7 @@ def load(arguments: Sequence[str]) -> Settings:
         raise ConfigError(
             "; ".join(_sentence(e) for e in error.errors(include_url=False, include_input=False))
         ) from None
-    except (SettingsError, tomllib.TOMLDecodeError) as error:
+    except (SettingsError, tomllib.TOMLDecodeError, SecretsFolderMissing) as error:
         raise ConfigError(str(error)) from None
 
 

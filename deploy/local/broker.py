@@ -37,11 +37,12 @@ JVM_OPTIONS = (
     "-Dlog4j2.statusLoggerLevel=OFF",  # it would announce that it uses the built-in one
 )
 
+_PROTOCOLS = "listener.security.protocol.map"
 SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": str(NODE_ID),
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+    _PROTOCOLS: "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
     "auto.create.topics.enable": "false",
     "group.initial.rebalance.delay.ms": "0",
     # One broker cannot hold more than one copy, and needs few partitions of the internal topics.
@@ -67,7 +68,9 @@ class Broker:
     """A broker with its data in `data_dir`, which outlives it: the same folder and port bring the topics back.
 
     `port=None` takes a free one at the first start and keeps it. `overrides` are broker settings by Kafka's own
-    names and win over ours. `jars` is where Kafka's jars are kept. Start and stop are not thread-safe."""
+    names and win over ours. `listeners` are further ones by their names (capitals) and security protocols, each at a free
+    port: see `address`. `scram_users` are made at the first start: users and passwords. `jars` is where Kafka's jars are
+    kept. Start and stop are not thread-safe."""
 
     def __init__(
         self,
@@ -76,12 +79,18 @@ class Broker:
         overrides: Mapping[str, str] | None = None,
         jars: Path = JARS,
         log: Path | None = None,
+        *,
+        listeners: Mapping[str, str] | None = None,
+        scram_users: Mapping[str, str] | None = None,
     ) -> None:
         self.data_dir = data_dir
         self.port = port
         self.log = log or data_dir / "broker.log"
         self._overrides = dict(overrides or {})
         self._jars = jars
+        self._listeners = dict(listeners or {})
+        self._listener_ports: dict[str, int] = {}
+        self._scram_users = dict(scram_users or {})
         self._process: Process | None = None
 
     @property
@@ -90,6 +99,10 @@ class Broker:
         if self.port is None:
             raise ProcessDied("The broker has no address yet: it was not started.")
         return f"{LOOPBACK}:{self.port}"
+
+    def address(self, listener: str, host: str = LOOPBACK) -> str:
+        """`host:port` of one of `listeners`. Known after the first start."""
+        return f"{host}:{self._listener_ports[listener]}"
 
     @property
     def process(self) -> Process:
@@ -116,6 +129,8 @@ class Broker:
             return self.bootstrap
         if self.port is None:
             self.port = free_port()
+        for listener in self._listeners.keys() - self._listener_ports.keys():
+            self._listener_ports[listener] = free_port()
         require_free(self.port, "Kafka")
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._require_room()
@@ -167,11 +182,14 @@ class Broker:
     def _write_settings(self) -> Path:
         """The broker's properties file. The controller's port may differ from start to start: only it reads it."""
         controller = f"{LOOPBACK}:{free_port()}"
+        ours = [f"PLAINTEXT://{self.bootstrap}", *(f"{name}://{self.address(name)}" for name in self._listeners)]
+        protocols = [SETTINGS[_PROTOCOLS], *(f"{name}:{protocol}" for name, protocol in self._listeners.items())]
         settings = {
             **SETTINGS,
+            _PROTOCOLS: ",".join(protocols),
             "log.dirs": str((self.data_dir / "topics").absolute()),
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "listeners": ",".join([*ours, f"CONTROLLER://{controller}"]),
+            "advertised.listeners": ",".join(ours),
             "controller.quorum.voters": f"{NODE_ID}@{controller}",
             **self._overrides,
         }
@@ -184,6 +202,9 @@ class Broker:
         if (self.data_dir / "topics" / "meta.properties").exists():
             return
         command = [*java, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(settings)]
+        for user, password in self._scram_users.items():
+            for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
+                command += ["--add-scram", f"{mechanism}=[name={user},password={password}]"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise ProcessDied(f"Kafka could not format {self.data_dir}: {(done.stderr or done.stdout).strip()}")

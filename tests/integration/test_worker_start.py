@@ -232,7 +232,7 @@ def command(*words: str, environment: Mapping[str, str] | None = None) -> subpro
 def test_config_prints_the_settings_in_force_without_secrets() -> None:
     done = command(
         "config",
-        *("--kafka-security-protocol", "SASL_SSL", "--kafka-sasl-mechanism", "PLAIN"),
+        *("--kafka-security-protocol", "SASL_SSL", "--kafka-sasl-mechanism", "PLAIN", "--kafka-sasl-username", "me"),
         *("--group", "mine", "--no-audit-headers"),
         environment={"INFERRY_KAFKA_SASL_PASSWORD": "hunter2", "INFERRY_MODEL": "toxicity"},
     )

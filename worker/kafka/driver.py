@@ -43,6 +43,10 @@ class CredentialsRefused(Refused):
     """The brokers do not take the credentials."""
 
 
+class TlsRefused(Refused):
+    """One side does not take the other's certificate, or the brokers speak no TLS. The message says what to do."""
+
+
 class FencedInstance(KafkaFailure):
     """Another live process has joined the group with this one's instance id (KIP-345)."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from worker.errors import ConfigError, Fenced, KafkaUnavailable
-from worker.kafka.driver import KafkaFailure, Refused
+from worker.kafka.driver import CredentialsRefused, KafkaFailure, Refused, TlsRefused
 
 
 @contextmanager
@@ -19,6 +19,18 @@ def at_start(doing: str) -> Iterator[None]:
         raise ConfigError(f"{doing}: {failure}") from failure
     except KafkaFailure as failure:
         raise KafkaUnavailable(f"{doing}: {failure}") from failure
+
+
+def not_let_in(failure: BaseException | None, brokers: str) -> str | None:
+    """The sentence for a failure that only other settings or certificates mend; None for any other."""
+    if isinstance(failure, TlsRefused):
+        return f"Kafka at {brokers} cannot be talked to by TLS: {failure}"
+    if isinstance(failure, CredentialsRefused):
+        return (
+            f"Kafka at {brokers} refuses the credentials: {failure}. Check kafka-security-protocol, kafka-sasl-mechanism, "
+            "and kafka-sasl-username and kafka-sasl-password or the token"
+        )
+    return None
 
 
 def replaced(instance_id: str) -> Fenced:

@@ -11,9 +11,9 @@ from worker.errors import ConfigError
 from worker.kafka.answers import AnswerWriter
 from worker.kafka.bound_offsets import apply_start, until_offsets
 from worker.kafka.delivery import AtLeastOnce, ExactlyOnce
-from worker.kafka.driver import Consumer, CredentialsRefused, Driver
+from worker.kafka.driver import Consumer, Driver
 from worker.kafka.drivers import make_driver
-from worker.kafka.failures import at_start
+from worker.kafka.failures import at_start, not_let_in
 from worker.kafka.source import KafkaSource, SourceOptions
 from worker.kafka.topics import check_topics, partitions_of
 from worker.ports import Clock, Delivery, Events, Source
@@ -112,11 +112,9 @@ class Kafka:
             with at_start(f"connecting to Kafka at {brokers}"):
                 return self._driver.open_consumer()
         except ConfigError as error:
-            if isinstance(error.__cause__, CredentialsRefused):
-                raise ConfigError(
-                    f"Kafka at {brokers} refuses the credentials: {error.__cause__}. Check kafka-security-protocol, "
-                    "kafka-sasl-mechanism, kafka-sasl-username and kafka-sasl-password"
-                ) from error
+            told = not_let_in(error.__cause__, brokers)
+            if told is not None:
+                raise ConfigError(told) from error
             raise
 
     def _connected(self) -> Consumer:

@@ -6,7 +6,9 @@ time of each are bounded, so that nobody can tie the port up by connecting and s
 
 from __future__ import annotations
 
+import hmac
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -47,6 +49,9 @@ MAX_CONNECTIONS = 32
 CONNECTION_SECONDS = 10.0
 """A connection older than this is closed, whatever it is doing: Prometheus itself gives a scrape up after 10 s."""
 _TICK_SECONDS = 0.25
+PROBES = ("/livez", "/readyz")
+"""Answered without a token: what restarts a worker rarely has one, and the answers say little."""
+_NO_TOKEN = b"The header `Authorization: Bearer` with the token of metrics-token-file is wanted.\n"
 
 _TEXT = "text/plain; charset=utf-8"
 
@@ -55,7 +60,9 @@ class Health:
     """Serves the registry and both probes on a thread of its own.
 
     `live` answers /livez and `ready` answers /readyz: 200 and `ok` for None, 503 and the sentence otherwise. `pages` are
-    served beside them, by their paths; `tick` is called on the server's thread every quarter of a second.
+    served beside them, by their paths; `tick` is called on the server's thread every quarter of a second. With `tls`
+    nothing is answered in the clear. With `token` all but the probes wants `Authorization: Bearer` and what it returns;
+    where it raises ValueError, nobody is let in.
     """
 
     def __init__(
@@ -68,10 +75,14 @@ class Health:
         *,
         pages: Mapping[str, Route] = MappingProxyType({}),
         tick: Callable[[], None] = lambda: None,
+        tls: ssl.SSLContext | None = None,
+        token: Callable[[], str] | None = None,
     ) -> None:
         self._host = host
         self._port = port
         self._tick = tick
+        self._tls = tls
+        self._token = token
         self._routes: dict[str, Route] = {
             "/metrics": lambda accept: _metrics(registry, accept),
             "/livez": lambda _accept: _probe(live),
@@ -89,7 +100,7 @@ class Health:
             family, _, _, _, address = socket.getaddrinfo(
                 self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
-            self._server = _Server(family, address, self._routes, self._tick)
+            self._server = _Server(family, address, self._routes, self._tick, self._tls, self._token)
         except (OSError, OverflowError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise ConfigError(
@@ -130,14 +141,31 @@ class _Server(ThreadingMixIn, TCPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, family: int, address: Any, routes: Mapping[str, Route], tick: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        family: int,
+        address: Any,
+        routes: Mapping[str, Route],
+        tick: Callable[[], None],
+        tls: ssl.SSLContext | None,
+        token: Callable[[], str] | None,
+    ) -> None:
         self.address_family = family
         self.routes = routes
+        self.token = token
+        self._tls = tls
         self._tick = tick
         self._open: dict[socket.socket, float] = {}
         """Connections, oldest first, and when each began."""
         self._lock = Lock()
         super().__init__(address, _Handler)
+
+    def get_request(self) -> tuple[Any, Any]:
+        """The next connection. Its handshake is made by its own thread, at the first read: here it could hold all others."""
+        connection, client_address = super().get_request()
+        if self._tls is not None:
+            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, client_address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Makes room for the connection, then gives it a thread."""
@@ -201,6 +229,8 @@ class _Handler(BaseHTTPRequestHandler):
         if route is None:
             served = ", ".join(self.server.routes)
             answer = Answer(HTTPStatus.NOT_FOUND, _TEXT, f"Not found; there are {served}.\n".encode())
+        elif not self._let_in():
+            answer = Answer(HTTPStatus.UNAUTHORIZED, _TEXT, _NO_TOKEN, {"WWW-Authenticate": "Bearer"})
         else:
             answer = route(self.headers.get("Accept", ""))
         self.send_response(answer.status)
@@ -211,6 +241,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if with_body:
             self.wfile.write(answer.body)
+
+    def _let_in(self) -> bool:
+        if self.server.token is None or urlsplit(self.path).path in PROBES:
+            return True
+        shown = self.headers.get("Authorization", "").encode("utf-8", "replace")
+        try:
+            return hmac.compare_digest(shown, f"Bearer {self.server.token()}".encode())
+        except ValueError:
+            structlog.get_logger("worker").warning("metrics-token-file cannot be read: nobody is let in")
+            return False
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  http.server's name
         """Says nothing: a line for every scrape would drown the log."""

@@ -35,6 +35,8 @@ def open_port(
         gathered.dead,
         gathered.unready,
         pages=page.routes,
+        tls=settings.metrics_tls(),
+        token=settings.metrics_token if settings.metrics_token_file else None,
     )
     port = health.start()
     closing.callback(health.close)

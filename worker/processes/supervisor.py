@@ -110,7 +110,7 @@ class Supervisor:
         with ExitStack() as closing:
             port = open_port(settings, lambda: self.statuses, self._clock, closing)
             closing.callback(self._let_go)
-            self._log.info("metrics and health", url=f"http://{settings.metrics_host}:{port}/metrics")
+            self._log.info("metrics and health", url=settings.metrics_url(port))
             began = self._clock.monotonic()
             while not self._plan.over:
                 self.go_on()
@@ -242,4 +242,8 @@ def own_settings(settings: Settings, number: int) -> dict[str, object]:
         "client_id": f"{settings.client_id}-{number}",
         "metrics_host": "127.0.0.1",
         "metrics_port": 0,
+        # The parent asks in the clear, over the loopback address; what it passes on is guarded as the settings say.
+        "metrics_cert_file": "",
+        "metrics_key_file": "",
+        "metrics_token_file": "",
     }

@@ -1,8 +1,8 @@
 """ports.Model over gRPC: TensorFlow Serving, or anything that speaks its PredictionService and ModelService.
 
-The only module that imports grpc. What goes over the wire is made and read in `wire`, what a model must be like is in
-`signature`, which version is taken in `versions`, how many calls run at once in `calls` and `limiter`, and what a status
-means in `errors`; `reader` asks a server what it serves, `trial` whether it works.
+Beside `channel` the only module that imports grpc. What goes over the wire is made and read in `wire`, what a model must be
+like is in `signature`, which version is taken in `versions`, how many calls run at once in `calls` and `limiter`, and what a
+status means in `errors`; `reader` asks a server what it serves, `trial` whether it works.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Lock
-from typing import Any
 
 import grpc
 
 from protos.serving.tensor_pb2 import TensorProto
-from worker.errors import Cause, ConfigError, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
+from worker.errors import Cause, ModelGone, ModelMismatch, ServingRejected, ServingUnavailable
 from worker.ports import BuiltEncoder, CallTrace, Clock, Events, ServedModel
 from worker.records import Retry, Tensor
 from worker.serving.calls import Calls, Prediction, Send
+from worker.serving.channel import Channel
 from worker.serving.errors import error_for, given_up, meaning_of, unavailable
 from worker.serving.options import Options, read_file
 from worker.serving.reader import EncoderFactory, Reader
@@ -33,23 +33,6 @@ __all__ = ["EncoderFactory", "GrpcModel", "Options"]
 KEPT_VERSIONS = 3
 """Encoders kept: the version in use, the one before it while its last windows finish, and one to go back to."""
 
-CHANNEL_OPTIONS = (
-    ("grpc.enable_retries", 0),  # the pipeline decides what is sent again, and counts it
-    ("grpc.max_send_message_length", -1),  # we check the size ourselves, and can say what to do about it
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),  # a reply has some bytes a review; this is far beyond
-    # A server that comes back is noticed within two seconds, however long it was away; grpc's own limit is two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 2_000),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    # A peer that vanished without a word is noticed while calls wait for it; an idle connection is not probed, since
-    # servers end connections that ping too often.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 0),
-    ("grpc.enable_http_proxy", 0),  # http_proxy is meant for the web; the model server stands beside the worker
-    ("grpc.use_local_subchannel_pool", 1),  # closing the channel closes its connection
-)
-
 
 class GrpcModel:
     """The model server. Thread-safe; one channel, and one thread that watches for new versions from the first refresh."""
@@ -59,10 +42,9 @@ class GrpcModel:
         self._options = options
         self._events = events
         vocabulary = read_file(options.vocabulary_file, "The vocabulary file") if options.vocabulary_file else b""
-        self._channel = _channel(options)
+        self._channel = Channel(options)
         self._reader = Reader(self._ask, options, make_encoder, vocabulary)
-        predict: Any = self._channel.unary_unary(PREDICT)
-        send: Send = partial(predict.future, timeout=options.request_timeout_seconds)
+        send: Send = partial(self._channel.start, PREDICT, timeout_seconds=options.request_timeout_seconds)
         self._calls = Calls(send, options.max_requests, events, clock, self._outage)
         self._watcher = Watcher(self._watch, options.poll_seconds)
         self._refreshing = Lock()
@@ -85,6 +67,7 @@ class GrpcModel:
         """See ports.Model. The first call starts the watch for new versions."""
         with self._refreshing:
             self._watcher.start()
+            self._channel.renew()
             try:
                 states = self._reader.states()
                 try:
@@ -165,7 +148,7 @@ class GrpcModel:
     def _ask(self, method: str, request: bytes, what: str) -> bytes:
         """One call, waited for. Raises ServingUnavailable, ServingRejected or ModelGone."""
         try:
-            reply: bytes = self._channel.unary_unary(method)(request, timeout=self._options.request_timeout_seconds)
+            return self._channel.call(method, request, self._options.request_timeout_seconds)
         except grpc.RpcError as error:
             status, details = error.code().name, error.details() or ""
             if meaning_of(status, details).outage:
@@ -173,7 +156,6 @@ class GrpcModel:
             raise error_for(status, details, what) from error
         except ValueError as error:  # how grpc says that the channel is closed
             raise given_up(what, str(error)) from error
-        return reply
 
     def _tried_out(self, endpoint: Endpoint, built: BuiltEncoder) -> Served:
         """The version, with its probe. Raises ModelMismatch where its scores are of no use, ServingUnavailable."""
@@ -251,20 +233,3 @@ class GrpcModel:
         while len(self._known) > KEPT_VERSIONS:
             del self._known[next(iter(self._known))]
         return known
-
-
-def _channel(options: Options) -> Any:
-    if not options.ca_file:
-        if options.cert_file or options.key_file:
-            raise ConfigError(
-                "A certificate or key for the model server also needs the authorities' file, serving_ca_file."
-            )
-        return grpc.insecure_channel(options.target, options=CHANNEL_OPTIONS)
-    if bool(options.cert_file) != bool(options.key_file):
-        raise ConfigError("serving_cert_file and serving_key_file belong together; only one of them is set.")
-    certificate = read_file(options.cert_file, "The certificate file") if options.cert_file else None
-    key = read_file(options.key_file, "The key file") if options.key_file else None
-    authorities = read_file(options.ca_file, "The authorities' file")
-    return grpc.secure_channel(
-        options.target, grpc.ssl_channel_credentials(authorities, key, certificate), options=CHANNEL_OPTIONS
-    )

@@ -53,7 +53,10 @@ def options(settings: Settings) -> Options:
         logits=settings.logits,
         vocabulary_file=settings.vocabulary,
         padding_id=settings.padding_id,
+        tls=settings.serving_tls,
         ca_file=settings.serving_ca_file,
         cert_file=settings.serving_cert_file,
         key_file=settings.serving_key_file,
+        server_name=settings.serving_server_name,
+        token_file=settings.serving_token_file,
     )

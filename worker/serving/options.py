@@ -40,11 +40,17 @@ class Options:
     padding_id: int = 0
     """For a model without a card."""
 
+    tls: bool = False
+    """Whether to use TLS; `ca_file` says so, too."""
     ca_file: str = ""
-    """PEM file of the authorities that sign the server's certificate. Empty: no TLS."""
+    """PEM file of the authorities that sign the server's certificate. Empty: those that the machine trusts."""
     cert_file: str = ""
     key_file: str = ""
-    """PEM files of our own certificate and key, both or neither."""
+    """PEM files of our own certificate and its key, which may stand in one."""
+    server_name: str = ""
+    """The name that the server's certificate must hold. Empty: the target's."""
+    token_file: str = ""
+    """File of a bearer token that goes with each call."""
 
 
 def read_file(path: str, what: str) -> bytes:

@@ -57,6 +57,9 @@ def test_an_impossible_setting_is_named_without_its_value(monkeypatch: pytest.Mo
 
 
 def test_the_password_never_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INFERRY_KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("INFERRY_KAFKA_SASL_MECHANISM", "PLAIN")
+    monkeypatch.setenv("INFERRY_KAFKA_SASL_USERNAME", "me")
     monkeypatch.setenv("INFERRY_KAFKA_SASL_PASSWORD", "hunter2")
     connection = Connection.find()
     assert "hunter2" not in f"{connection!r} {connection} {connection.model_dump_json()}"

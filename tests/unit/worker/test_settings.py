@@ -64,7 +64,8 @@ def test_a_misspelt_environment_variable_is_refused(monkeypatch: pytest.MonkeyPa
 
 
 def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INFERRY_KAFKA_SASL_PASSWORD", "hunter2")
+    for name, value in {"PROTOCOL": "SASL_SSL", "MECHANISM": "PLAIN", "USERNAME": "me", "PASSWORD": "hunter2"}.items():
+        monkeypatch.setenv(f"INFERRY_KAFKA_{'SECURITY' if name == 'PROTOCOL' else 'SASL'}_{name}", value)
     monkeypatch.setenv("INFERRY_THRESHOLD", "hunter2")
     with pytest.raises(ConfigError) as refused:
         load([])

@@ -2,15 +2,24 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
+import threading
+import urllib.request
 from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from tests.support.certificates import Authority
 from worker.errors import ConfigError, ExitCode
 from worker.observability import health
 from worker.observability.health import Health
+from worker.settings import load
+
+CALM = (lambda: None, lambda: None)
 
 
 class Probed:
@@ -138,3 +147,105 @@ def test_silent_and_slow_clients_cannot_tie_the_port_up(probed: Probed, monkeypa
     finally:
         for connection in silent:
             connection.close()
+
+
+def test_silence_before_the_handshake_cannot_tie_a_tls_port_up(tmp_path: Path) -> None:
+    issued = Authority(tmp_path).issue("worker")
+    authority = tmp_path / "authority" / "authority.pem"
+    files = ["--metrics-cert-file", str(issued.certificate), "--metrics-key-file", str(issued.key)]
+    served = Health("127.0.0.1", 0, CollectorRegistry(), *CALM, tls=load(files).metrics_tls())
+    port = served.start()
+    silent = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(health.MAX_CONNECTIONS + 5)]
+    try:
+        context = ssl.create_default_context(cafile=str(authority))
+        with urllib.request.urlopen(f"https://127.0.0.1:{port}/livez", timeout=30, context=context) as answer:
+            assert answer.read() == b"ok\n"
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as plain:
+            plain.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+            assert b"ok" not in plain.recv(100)
+    finally:
+        for connection in silent:
+            connection.close()
+        served.close()
+
+
+def test_a_token_guards_all_but_the_probes_and_may_change(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("canary-1\n")
+    token = load(["--metrics-token-file", str(path)]).metrics_token
+    served = Health("127.0.0.1", 0, CollectorRegistry(), *CALM, token=token)
+    port = served.start()
+
+    def status(target: str, **headers: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", target, headers=headers)
+        reply = connection.getresponse()
+        assert b"canary" not in reply.read()
+        connection.close()
+        return reply.status
+
+    try:
+        assert status("/livez") == status("/readyz") == 200
+        assert status("/metrics") == status("/metrics", Authorization="Bearer canary") == 401
+        assert status("/metrics", Authorization="Bearer canary-1") == 200
+        path.write_text("canary-2")
+        assert status("/metrics", Authorization="Bearer canary-1") == 401
+        assert status("/metrics", Authorization="Bearer canary-2") == 200
+        path.unlink()
+        assert status("/metrics", Authorization="Bearer canary-2") == 401
+    finally:
+        served.close()
+
+
+def test_it_listens_at_an_ipv6_address() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    served = Health("::1", 0, CollectorRegistry(), *CALM)
+    try:
+        port = served.start()
+    except ConfigError:
+        pytest.skip("no IPv6 here")
+    connection = http.client.HTTPConnection("::1", port, timeout=30)
+    connection.request("GET", "/livez")
+    assert connection.getresponse().status == 200
+    connection.close()
+    served.close()
+
+
+def test_hundreds_of_connections_and_huge_headers_leave_it_answering(probed: Probed) -> None:
+    opened = [socket.create_connection(("127.0.0.1", probed.port), timeout=30) for _ in range(200)]
+    try:
+        assert probed.ask("/livez")[0] == 200
+        threads = [thread for thread in threading.enumerate() if "process_request_thread" in thread.name]
+        assert len(threads) <= health.MAX_CONNECTIONS + 1, "what was closed for newer ones has ended"
+    finally:
+        for connection in opened:
+            connection.close()
+    assert probed.ask("/livez", X="x" * 70_000)[0] == 431
+    assert probed.ask("/livez", **{f"X-{n}": "x" for n in range(200)})[0] == 431
+    assert probed.ask("/livez")[0] == 200
+
+
+def test_a_scraper_that_never_reads_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = b"x" * (64 << 20)  # more than the buffers of a connection hold
+    served = Health(
+        "127.0.0.1",
+        0,
+        CollectorRegistry(),
+        *CALM,
+        pages={"/large": lambda _accept: health.Answer(HTTPStatus.OK, "text/plain", body)},
+    )
+    port = served.start()
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as scraper:
+            scraper.sendall(b"GET /large HTTP/1.0\r\n\r\n")
+            assert scraper.recv(1) == b"H"
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=30) as answer:
+                assert answer.status == 200
+            monkeypatch.setattr(health, "CONNECTION_SECONDS", 0.0)
+            for thread in threading.enumerate():
+                if "process_request_thread" in thread.name:
+                    thread.join(30)
+                    assert not thread.is_alive()
+    finally:
+        served.close()

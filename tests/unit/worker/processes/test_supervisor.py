@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,8 +61,13 @@ class Surroundings:
         self.supervisor.wait()
 
 
-def test_each_process_has_an_identity_of_its_own_in_kafka() -> None:
+def test_each_process_has_an_identity_of_its_own_in_kafka(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("hunter2")
     settings = Settings(
+        metrics_token_file=str(tmp_path / "token"),
+        kafka_security_protocol="SASL_SSL",
+        kafka_sasl_mechanism="PLAIN",
+        kafka_sasl_username="me",
         group="g",
         instance_id="i",
         metrics_port=9000,
@@ -74,6 +80,7 @@ def test_each_process_has_an_identity_of_its_own_in_kafka() -> None:
     assert [one.client_id for one in own] == ["inferry-worker-0", "inferry-worker-1"]
     for one in own:
         assert (one.processes, one.metrics_host, one.metrics_port) == ("1", "127.0.0.1", 0)
+        assert one.metrics_token_file == "", "the parent asks in the clear, and guards the port of all"
         assert one.kafka_sasl_password.get_secret_value() == "hunter2"
     named = Settings(**own_settings(Settings(transactional_id="t"), 3))  # type: ignore[arg-type]
     assert (named.producer_id, named.instance_id) == ("t-3", ""), "dynamic members stay dynamic"

@@ -777,7 +777,7 @@ def test_a_version_is_tried_out_once(server: FakeServing, connect: Connect) -> N
 
 @pytest.mark.parametrize("settings", [{"vocabulary_file": "nowhere"}, {"ca_file": "nowhere"}])
 def test_a_file_that_cannot_be_read_is_named(connect: Connect, settings: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match="nowhere cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"nowhere.* cannot be read: No such file"):
         connect(**settings)
 
 

@@ -50,10 +50,10 @@ class KafkaPython:
     def open_producer(self, transactional_id: str = "") -> KafkaPythonProducer:
         """See driver.Driver."""
         settings = self._settings
-        options = producer_options(settings)
-        if transactional_id:
-            options |= transactional_options(settings, transactional_id)
         with translated():
+            options = producer_options(settings)
+            if transactional_id:
+                options |= transactional_options(settings, transactional_id)
             client = KafkaProducer(**options)
             try:
                 if transactional_id:

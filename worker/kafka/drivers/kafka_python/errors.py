@@ -15,19 +15,39 @@ from worker.kafka.driver import (
     NoCommittedOffset,
     OffsetOutOfRange,
     Refused,
+    TlsRefused,
     TooLarge,
     Unreachable,
     UnreadableRecord,
 )
+from worker.security import Unusable
+
+
+class _Told(kafka_errors.AuthorizationError):  # type: ignore[misc]  # kafka-python ships no types
+    """Its text is a sentence of ours, without the number that the client puts before."""
+
+    def __str__(self) -> str:
+        return " ".join(str(argument) for argument in self.args)
+
+
+class TlsRefusedError(_Told):
+    """Made by first_connect: the client itself takes every failed handshake for an outage."""
+
+
+class NoToken(_Told):
+    """There is no OAUTHBEARER token to be had. Made by first_connect, too."""
+
 
 CREDENTIALS = (
+    NoToken,
     kafka_errors.SaslAuthenticationFailedError,
     kafka_errors.UnsupportedSaslMechanismError,
     kafka_errors.IllegalSaslStateError,  # a listener without SASL
 )
-"""How brokers answer credentials that they do not take."""
+"""How brokers answer credentials that they do not take, and that there are none to show."""
 
 TABLE: tuple[tuple[type[KafkaFailure], tuple[type[BaseException], ...]], ...] = (
+    (TlsRefused, (TlsRefusedError,)),
     (CredentialsRefused, CREDENTIALS),
     (
         Refused,
@@ -69,11 +89,15 @@ def translated() -> Iterator[None]:
         yield
     except (kafka_errors.KafkaError, OSError) as error:
         raise ours(error) from error
+    except Unusable as error:  # a secret's file went away: it may come back
+        raise Unreachable(str(error), type(error).__name__) from error
 
 
 def _explain(error: BaseException) -> str:
     """The error's class and text in one line, without the client's boilerplate."""
     text = " ".join(str(error).split())
+    if isinstance(error, _Told):
+        return text
     if isinstance(error, kafka_errors.UnsupportedCodecError):
         text += "; pip install 'inferry[compression]' brings it"
     name = type(error).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from worker.kafka.drivers.kafka_python.first_connect import telling_client
+from worker.kafka.drivers.kafka_python.security import security_options
 from worker.settings import Settings
 
 NO_METRICS = {"metrics_enabled": False}
@@ -16,13 +17,7 @@ def connection_options(settings: Settings) -> dict[str, Any]:
     return {
         "bootstrap_servers": settings.bootstrap.split(","),
         "client_id": settings.client_id,
-        "security_protocol": settings.kafka_security_protocol,
-        "sasl_mechanism": settings.kafka_sasl_mechanism or None,
-        "sasl_plain_username": settings.kafka_sasl_username or None,
-        "sasl_plain_password": settings.kafka_sasl_password.get_secret_value() or None,
-        "ssl_cafile": settings.kafka_ssl_cafile or None,
-        "ssl_certfile": settings.kafka_ssl_certfile or None,
-        "ssl_keyfile": settings.kafka_ssl_keyfile or None,
+        **security_options(settings),
         "request_timeout_ms": _ms(settings.kafka_request_timeout_seconds),
         # One attempt to reach any of the brokers; the client's own 30 s would outlast our limits at start and at the end.
         "bootstrap_timeout_ms": _ms(min(settings.kafka_request_timeout_seconds, settings.startup_seconds)),

@@ -55,10 +55,10 @@ class Librdkafka:
         settings, heard = self._settings, Heard()
         if not self._batch_size.limited:
             self._batch_size.limit(self._admin().batch_limits([settings.output_topic, settings.dead_letter_topic]))
-        options = producer_options(settings, batch_bytes=self._batch_size.bytes)
-        if transactional_id:
-            options |= transactional_options(settings, transactional_id)
         with translated():
+            options = producer_options(settings, batch_bytes=self._batch_size.bytes)
+            if transactional_id:
+                options |= transactional_options(settings, transactional_id)
             client = Producer(options | {"error_cb": heard})
         self._connect(client, heard, settings.output_topic)
         if transactional_id:

@@ -14,10 +14,13 @@ from worker.kafka.driver import (
     KafkaFailure,
     OffsetOutOfRange,
     Refused,
+    TlsRefused,
     TooLarge,
     Unreachable,
     UnreadableRecord,
 )
+from worker.kafka.drivers.librdkafka.security import tls_refusal
+from worker.security import TokenUnavailable, Unusable
 
 TABLE: tuple[tuple[type[KafkaFailure], tuple[int, ...]], ...] = (
     (
@@ -102,6 +105,10 @@ def translated() -> Iterator[None]:
         yield
     except (KafkaException, BufferError) as error:
         raise ours(error) from error
+    except TokenUnavailable as error:
+        raise CredentialsRefused(str(error), type(error).__name__) from error
+    except Unusable as error:
+        raise Unreachable(str(error), type(error).__name__) from error
 
 
 class Heard:
@@ -109,15 +116,16 @@ class Heard:
     that polls it."""
 
     def __init__(self) -> None:
-        self.refusal: CredentialsRefused | None = None
-        """The credentials were refused, the last time it connected."""
+        self.refusal: CredentialsRefused | TlsRefused | None = None
+        """The credentials or a certificate were refused, the last time it connected."""
         self.fatal: KafkaFailure | None = None
         """It is of no further use, and this is why."""
 
     def __call__(self, error: KafkaError) -> None:
         """See the class. Never raises: the client would lose what it is about to hand out."""
-        failure = ours(error)
-        if isinstance(failure, CredentialsRefused):
+        told = tls_refusal(error)
+        failure = ours(error) if told is None else TlsRefused(told, error.name())
+        if isinstance(failure, (CredentialsRefused, TlsRefused)):
             self.refusal = failure
         elif error.fatal():
             self.fatal = self.fatal or failure

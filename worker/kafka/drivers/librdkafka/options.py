@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from worker.kafka.drivers.librdkafka.security import security_options
 from worker.settings import Settings
 
 LOGGER = logging.getLogger("librdkafka")
@@ -16,20 +17,10 @@ PRODUCER_RETRY_MS = 500
 
 def connection_options(settings: Settings) -> dict[str, Any]:
     """How to reach the brokers, for consumer, producer and admin client alike."""
-    password = settings.kafka_sasl_password.get_secret_value()
-    given = {
-        "sasl.mechanism": settings.kafka_sasl_mechanism,
-        "sasl.username": settings.kafka_sasl_username,
-        "sasl.password": password,
-        "ssl.ca.location": settings.kafka_ssl_cafile,
-        "ssl.certificate.location": settings.kafka_ssl_certfile,
-        "ssl.key.location": settings.kafka_ssl_keyfile,
-    }
     return {
         "bootstrap.servers": settings.bootstrap,
         "client.id": settings.client_id,
-        "security.protocol": settings.kafka_security_protocol,
-        **{name: value for name, value in given.items() if value},
+        **security_options(settings),
         "socket.timeout.ms": _ms(settings.kafka_request_timeout_seconds),
         "socket.connection.setup.timeout.ms": max(1_000, _ms(settings.kafka_request_timeout_seconds)),
         "reconnect.backoff.max.ms": LONGEST_RECONNECT_MS,

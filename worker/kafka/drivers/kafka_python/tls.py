@@ -1,0 +1,44 @@
+"""What failed handshakes mean, as a sentence that names the setting to look at."""
+
+from __future__ import annotations
+
+import ssl
+
+# X509_V_ERR_… of OpenSSL's x509_vfy.h
+_EXPIRED = 10
+_OTHER_NAME = (62, 64)
+
+_ADVICE = (
+    # Alerts (RFC 8446, section 6.2) with which a broker answers our certificate, or the lack of one.
+    (
+        ("ALERT", "CERTIFICATE"),
+        "the brokers want another certificate of ours. Set kafka-ssl-certfile and kafka-ssl-keyfile to one they trust",
+    ),
+    (
+        ("ALERT_UNKNOWN_CA",),
+        "the brokers do not know who signed the certificate in kafka-ssl-certfile. Use one they trust",
+    ),
+    (("WRONG_VERSION_NUMBER",), "what listens there speaks no TLS. Check kafka-security-protocol and the port"),
+    (("RECORD_LAYER_FAILURE",), "what listens there speaks no TLS. Check kafka-security-protocol and the port"),
+)
+
+
+def refusal(error: BaseException | None) -> str | None:
+    """Why waiting mends nothing, and what does; None for a connection that was merely cut."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{error.verify_message}. {_remedy(error.verify_code)}"
+    if not isinstance(error, ssl.SSLError) or isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return None
+    reason = error.reason or ""
+    for words, advice in _ADVICE:
+        if all(word in reason for word in words):
+            return f"{advice} ({reason})"
+    return None
+
+
+def _remedy(verify_code: int) -> str:
+    if verify_code == _EXPIRED:
+        return "Renew the brokers' certificate, and check this machine's clock"
+    if verify_code in _OTHER_NAME:
+        return "Reach the brokers by a name that their certificate holds: see bootstrap and their advertised.listeners"
+    return "Set kafka-ssl-cafile to the authorities that sign the brokers' certificates"
