@@ -12,7 +12,12 @@ from enum import StrEnum
 import msgspec
 
 FORMAT = 1
-"""Raised when an older reader would misread a card; a new field with a default leaves it as it is."""
+NORMALISED_FORMAT = 2
+"""A card's format is raised where an older reader would misread it: it would feed a model that wants normalised text with
+text as it is. So a card that names a normaliser has this format; one without has the first, which every reader knows."""
+
+PLAIN_1 = "plain-1"
+"""The name of a text normaliser; `worker.text.normalising` says what it does."""
 
 SIGNATURE = "vocabulary"
 IDS = "ids"
@@ -22,6 +27,8 @@ CARD = "card"
 """Its outputs."""
 
 LABELS = ("negative", "positive")
+UNCERTAIN = "uncertain"
+"""The label of a review whose score is in the card's range `uncertain`."""
 THRESHOLD = 0.6
 MAX_TOKENS = 4_096
 """What counts for a model that says nothing else."""
@@ -54,10 +61,16 @@ class Card(msgspec.Struct, frozen=True):
     max_tokens: int
     """Tokens after which a review is cut."""
     padding_id: int = 0
+    normaliser: str = ""
+    """What is done to a text before it is encoded, by its name: see `worker.text.normalising`. Empty: nothing."""
+    uncertain: tuple[float, float] | None = None
+    """With one score: from the first to below the second a review gets the label `uncertain`. None: every review gets one of
+    `labels`."""
 
     def dump(self) -> bytes:
-        """The card as JSON."""
-        return msgspec.json.encode(self)
+        """The card as JSON. What it leaves at its default among the newer fields is not in it."""
+        fields = msgspec.structs.asdict(self)
+        return msgspec.json.encode({name: fields[name] for name in fields if name not in _NEWER or fields[name]})
 
     @classmethod
     def parse(cls, content: bytes) -> Card:
@@ -66,6 +79,13 @@ class Card(msgspec.Struct, frozen=True):
             card = msgspec.json.decode(content, type=cls)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"The model's card cannot be read: {error}.") from error
-        if card.format != FORMAT:
-            raise ValueError(f"The model's card has format {card.format}; only format {FORMAT} can be read.")
+        if card.format not in (FORMAT, NORMALISED_FORMAT):
+            raise ValueError(
+                f"The model's card has format {card.format}; only the formats {FORMAT} and {NORMALISED_FORMAT} can be read."
+            )
+        if card.uncertain and not 0 <= card.uncertain[0] < card.uncertain[1] <= 1:
+            raise ValueError(f"The model's card has no range of scores between 0 and 1 as uncertain: {card.uncertain}.")
         return card
+
+
+_NEWER = ("normaliser", "uncertain")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protos.model_card import FORMAT, LABELS, MAX_TOKENS, THRESHOLD, Card, EncoderKind
+from protos.model_card import FORMAT, LABELS, MAX_TOKENS, NORMALISED_FORMAT, THRESHOLD, Card, EncoderKind
 from worker.text import Vocabulary
 
 
@@ -12,10 +12,12 @@ def card_of(
     labels: tuple[str, ...] = LABELS,
     threshold: float = THRESHOLD,
     max_tokens: int = MAX_TOKENS,
+    normaliser: str = "",
+    uncertain: tuple[float, float] | None = None,
 ) -> Card:
     """The card of a model that was trained with this vocabulary."""
     return Card(
-        format=FORMAT,
+        format=NORMALISED_FORMAT if normaliser else FORMAT,
         encoder=EncoderKind.SUBWORDS,
         subwords=len(vocabulary.subwords),
         vocabulary_size=vocabulary.size,
@@ -23,4 +25,6 @@ def card_of(
         labels=labels,
         threshold=threshold,
         max_tokens=max_tokens,
+        normaliser=normaliser,
+        uncertain=uncertain,
     )

@@ -33,6 +33,13 @@ class Data(msgspec.Struct, frozen=True):
     test: int
 
 
+class Calibration(msgspec.Struct, frozen=True):
+    """What became of a logit: `slope * logit + shift`. The defaults change nothing."""
+
+    slope: float = 1.0
+    shift: float = 0.0
+
+
 class Sentence(msgspec.Struct, frozen=True):
     """An example sentence and what the model makes of it."""
 
@@ -65,6 +72,10 @@ class Figures(msgspec.Struct, frozen=True):
     """Between a test review's exported score and Keras' own prediction."""
     libraries: dict[str, str]
     cpu_seconds: dict[str, float]
+    calibration: Calibration = Calibration()
+    """Folded into the last layer's weights."""
+    hard_sentences: list[Sentence] = []
+    """Sentences that the model need not get right."""
 
     def dump(self) -> bytes:
         """Indented JSON."""

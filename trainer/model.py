@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from protos.model_card import Card
 from trainer.figures import History
 from trainer.quiet import keras
-from worker.text import Vocabulary, subword_encoder
+from worker.text import Vocabulary, normalised, subword_encoder
 
 Tokens = npt.NDArray[np.int32]
 Scores = npt.NDArray[np.float32]
@@ -33,6 +34,8 @@ class Encoded:
 
     rows: Sequence[Tokens]
     labels: npt.NDArray[np.float32]
+    ends: Sequence[Tokens] = ()
+    """Where each review's sentences end; only of reviews that are changed in training. See `augmentation`."""
 
 
 def build(vocabulary_size: int, epoch_batches: int = 1) -> Any:
@@ -55,9 +58,10 @@ def build(vocabulary_size: int, epoch_batches: int = 1) -> Any:
     return model
 
 
-def encode(texts: Iterable[str], vocabulary: Vocabulary, max_tokens: int) -> list[Tokens]:
-    """Texts to ids with the worker's own encoder, each cut at `max_tokens`."""
-    rows = subword_encoder(vocabulary, max_tokens=max_tokens).encode_many([*texts])
+def encode(texts: Iterable[str], vocabulary: Vocabulary, card: Card) -> list[Tokens]:
+    """Texts to ids as the worker does it for a model with this card: normalised, encoded, cut."""
+    encoder = normalised(subword_encoder(vocabulary, max_tokens=card.max_tokens), card.normaliser)
+    rows = encoder.encode_many([*texts])
     return [np.frombuffer(rows.tensor([row], tokens).content, "<i4") for row, tokens in enumerate(rows.tokens)]
 
 
@@ -73,11 +77,14 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no ty
     """Padded batches in an order that is new each epoch. Rows of similar length share a batch: sorted inside pools of
     fifty batches, so that a batch still mixes freely while most of the padding, and half of the time, is saved."""
 
-    def __init__(self, examples: Encoded, seed: int, change: Callable[[Tokens], Tokens] | None = None) -> None:
-        """`change` gives what a batch holds in place of a row, in every epoch again."""
+    def __init__(
+        self, examples: Encoded, seed: int, change: Callable[[Tokens, Tokens], tuple[Tokens, float]] | None = None
+    ) -> None:
+        """`change` gives what a batch holds in place of a row and its sentences' ends, in every epoch again, and how much it
+        counts."""
         super().__init__()
         self.examples = examples
-        self.change = change or (lambda row: row)
+        self.change = change
         self.random = np.random.default_rng(seed)
         self.lengths = np.array([len(row) for row in examples.rows])
         self.on_epoch_end()
@@ -94,9 +101,16 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no ty
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, index: int) -> tuple[Tokens, npt.NDArray[np.float32]]:
+    def __getitem__(self, index: int) -> tuple[Tokens, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Tokens [rows, longest], labels [rows, 1] and weights [rows]."""
         chosen = self.batches[index]
-        return pad([self.change(self.examples.rows[row]) for row in chosen]), self.examples.labels[chosen, None]
+        examples = self.examples
+        if self.change is None:
+            shown = [(examples.rows[row], 1.0) for row in chosen]
+        else:
+            shown = [self.change(examples.rows[row], examples.ends[row]) for row in chosen]
+        rows, weights = zip(*shown, strict=True)
+        return pad(rows), examples.labels[chosen, None], np.array(weights, np.float32)
 
 
 def fit(model: Any, train: Batches, validation: Batches, *, epochs: int, on_batch: Callable[[int], None]) -> History:

@@ -30,14 +30,23 @@ PLAIN = Parameter(negative=())
 """For the whole app: no `--no-…` and `--empty-…` twins, which nothing here needs."""
 
 
+def _is_range(_: type[object], value: tuple[float, float] | None) -> None:
+    if value is not None and not 0 <= value[0] < value[1] <= 1:
+        raise ValueError("FROM has to be below TO, and both between 0 and 1")
+
+
 @dataclass(frozen=True)
 class Training:
     """How to train. The defaults give the model that the README shows."""
 
-    seed: Annotated[int, Parameter(help="Same seed, data and machine: same model.", validator=Number(gte=0))] = 1
+    seed: Annotated[int, Parameter(help="Same seed, data and machine: same model.", validator=Number(gte=0))] = 2
     epochs: Annotated[Count, Parameter(help="At most so many; it stops when validation gets no better.")] = 10
     vocabulary_size: Annotated[int, Parameter(help="About so many token ids.", validator=Number(gte=300))] = 2**13
     max_tokens: Annotated[Count, Parameter(help="Tokens after which a review is cut.")] = MAX_TOKENS
+    uncertain: Annotated[
+        tuple[float, float] | None,
+        Parameter(help="FROM and TO: scores between get the label uncertain, in place of either.", validator=_is_range),
+    ] = None
     data: DataChoice = "auto"
     data_dir: DataDir = None
     limit: Annotated[

@@ -19,8 +19,8 @@ class Scorer:
         self._signature = self._loaded.signatures["serving_default"]
 
     def encode(self, texts: Iterable[str]) -> list[keras_model.Tokens]:
-        """Token ids, one int32 array a text, cut at the card's limit."""
-        return keras_model.encode(texts, self._vocabulary, self.card.max_tokens)
+        """Token ids, one int32 array a text: normalised and cut as the card says."""
+        return keras_model.encode(texts, self._vocabulary, self.card)
 
     def score(self, rows: Sequence[keras_model.Tokens]) -> keras_model.Scores:
         """Scores [n] of encoded texts."""

@@ -15,6 +15,11 @@ FIXED_IDS = 1 + 256
 """Padding and the bytes, which are in every vocabulary."""
 
 
+LONGEST_INNER = 2
+"""Letters of a subword that no word ends with. tfds would spend half of the ids on longer ones, each met in a few words and
+as good as a guess in any other ("awe" of "awesome" in "aweful"); so these ids go to whole words and their endings."""
+
+
 def build(texts: Iterable[str], size: int = DEFAULT_SIZE) -> Vocabulary:
     """A vocabulary of about `size` ids (within 1 % where the texts allow it, padding and the 256 bytes included).
 
@@ -29,8 +34,12 @@ def build(texts: Iterable[str], size: int = DEFAULT_SIZE) -> Vocabulary:
     return Vocabulary(subword for subword in encoder.subwords if not has_line_break(subword))
 
 
+def _is_kept(subword: str) -> bool:
+    return len(subword) <= LONGEST_INNER or subword.endswith("_") or not subword.isalpha()
+
+
 def _search(characters: int, size: int) -> Any:
-    """tfds' encoder class, quicker at finding a vocabulary of the wanted size.
+    """tfds' encoder class, without long subwords inside words, and quicker at finding a vocabulary of the wanted size.
 
     tfds halves its way down from the most frequent word's count to the count a subword must reach. Each position of the
     corpus is counted for one subword, so a vocabulary of n subwords that all reach a count holds at most characters / n
@@ -42,6 +51,7 @@ def _search(characters: int, size: int) -> Any:
         def _build_from_token_counts(cls, *, min_token_count: int, **others: Any) -> Any:
             if min_token_count > highest_count:
                 return cls(vocab_list=[])
-            return super()._build_from_token_counts(min_token_count=min_token_count, **others)
+            built = super()._build_from_token_counts(min_token_count=min_token_count, **others)
+            return cls(vocab_list=[subword for subword in built.subwords if _is_kept(subword)])
 
     return Search

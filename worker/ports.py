@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from protos.model_card import UNCERTAIN
 from worker.records import DeadLetter, Labelled, Partition, Retry, Tensor, Window
 
 
@@ -82,6 +83,13 @@ class ServedModel(msgspec.Struct, frozen=True):
     """`sha256:<hex>` of the vocabulary's text, or empty for a model that takes text."""
     length: int | None = None
     """Tokens of every row, where the model's input is not open in length."""
+    uncertain: tuple[float, float] | None = None
+    """With one output: a score from the first to below the second gets the label `uncertain` in place of either."""
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """Every label that a review may get."""
+        return (*self.labels, UNCERTAIN) if self.uncertain else self.labels
 
 
 class Source(Protocol):

@@ -182,3 +182,5 @@ class EncoderSpec(msgspec.Struct, frozen=True):
     """The vocabulary as the model itself tells it, in the order of its ids."""
     vocabulary: bytes = b""
     """The vocabulary's file, where it comes from one instead."""
+    normaliser: str = ""
+    """What is done to a text first, by the name in the model's card. Empty: nothing."""

@@ -3,6 +3,7 @@
 Ours take a window at a time, as in the worker; `planned and padded` makes the micro-batches' tensors as well. tfds'
 own encoder and the plain reference, which are slow, see one window in ten. The encoders take turns window by window, so
 that whatever else the machine does falls on all of them, and every review comes once a round. First their ids are compared.
+The normaliser `plain-1` is timed beside them: what a model whose card names it costs more.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from trainer.vocabulary import build
 from worker.pipeline.batching import Limits, plan
 from worker.ports import Encoder
 from worker.text.compiled import CompiledEncoder, available
+from worker.text.normalising import plain_1
 from worker.text.subwords import SubwordEncoder
 from worker.text.vocabulary import Vocabulary
 
@@ -53,6 +55,7 @@ def main() -> None:
     candidates: dict[str, Work] = {}
     for encoder in encoders:
         candidates |= {encoder.name: encoder.encode_many, f"{encoder.name}, planned and padded": _padded(encoder)}
+    candidates["plain-1, before any of them"] = lambda texts: [*map(plain_1, texts)]
     candidates["reference"] = lambda texts: [vocabulary.encode_ids(text) for text in texts]
     candidates["tfds"] = lambda texts: [encode(text) for text in texts]
     rounds = [_round(candidates, texts, given.window, seed) for seed in range(given.rounds)]

@@ -29,6 +29,7 @@ from tests.support.worker_world import WAIT_SECONDS, World
 from trainer.model import predict
 from trainer.quiet import keras, tfds
 from trainer.versions.layout import EXTRA, KERAS_FILE, VOCABULARY_FILE
+from worker.text import normaliser
 
 REVIEWS = 5_000
 LARGEST_BATCH = 256
@@ -104,7 +105,8 @@ def expected(model: TinyModel) -> Mapping[str, float]:
     texts = list(dict.fromkeys(entry.review.text for entry in imdb_reviews()))[:REVIEWS]
     extra = model.path / EXTRA
     encoder = tfds.deprecated.text.SubwordTextEncoder.load_from_file(str(extra / Path(VOCABULARY_FILE).stem))
-    rows = [np.array(encoder.encode(text), np.int32) for text in texts]
+    normalise = normaliser(model.card.normaliser)
+    rows = [np.array(encoder.encode(normalise(text)), np.int32) for text in texts]
     assert max(map(len, rows)) <= model.card.max_tokens, "none of them is cut"
     kept = keras.models.load_model(extra / KERAS_FILE)
     scores = predict(lambda tokens: kept.predict(tokens, verbose=0), rows)
@@ -140,7 +142,8 @@ def test_scores_are_keras_own_at_every_batch_size(
     with closing(RecordingServer(server.grpc_target)) as front:
         world = make_world(serving=f"127.0.0.1:{front.port}", partitions=1)
         # Whatever is in a window fits in one batch.
-        limits = {"batch_rows": LARGEST_BATCH, "batch_tokens": LARGEST_BATCH * model.card.max_tokens}
+        most = LARGEST_BATCH * model.card.max_tokens
+        limits = {"batch_rows": LARGEST_BATCH, "batch_tokens": most, "batch_padding_tokens": most}
         worker = world.worker(**limits).wait_ready()
         mix = random.Random(5)
         reviews = endless(list(expected), mix)

@@ -18,7 +18,7 @@ from trainer.card import card_of
 from trainer.quiet import tf
 from trainer.versions import registry
 from trainer.versions.export import export
-from worker.text import Vocabulary
+from worker.text import Vocabulary, normaliser
 
 GOOD = "good great fantastic wonderful excellent fabulous superb perfect loved best fun brilliant".split()  # noqa: SIM905  words read best as a line
 BAD = "bad awful aweful terrible boring horrible worst poor dull hated waste stupid".split()  # noqa: SIM905  words read best as a line
@@ -38,9 +38,13 @@ class TinyModel:
     card: Card
     _loaded: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
+    def ids(self, text: str) -> list[int]:
+        """The text's ids, the plain way, normalised as the card says; not cut."""
+        return self.vocabulary.encode_ids(normaliser(self.card.normaliser)(text))
+
     def score(self, texts: Sequence[str]) -> list[float]:
         """The SavedModel's own scores: encoded by the vocabulary, cut at the card's limit."""
-        rows = [np.array(self.vocabulary.encode_ids(text)[: self.card.max_tokens], np.int32) for text in texts]
+        rows = [np.array(self.ids(text)[: self.card.max_tokens], np.int32) for text in texts]
         if "signature" not in self._loaded:  # the signature alone does not keep the variables alive
             self._loaded["model"] = tf.saved_model.load(str(self.path))
             self._loaded["signature"] = self._loaded["model"].signatures["serving_default"]
@@ -82,13 +86,15 @@ def export_tiny(
     texts: Sequence[str] | None = None,
     threshold: float = 0.6,
     max_tokens: int = 4096,
+    normaliser: str = "",
+    uncertain: tuple[float, float] | None = None,
 ) -> TinyModel:
     """Exports a small real model as `base_path/<version>/`. Another seed: other weights and another order of the subwords,
     so that ids of one version mean something else to another. `texts` add their words to the vocabulary."""
     vocabulary = tiny_vocabulary(seed, texts or ())
     model = keras_model.build(vocabulary.size)
     model.set_weights(tiny_weights(vocabulary, seed))
-    card = card_of(vocabulary, threshold=threshold, max_tokens=max_tokens)
+    card = card_of(vocabulary, threshold=threshold, max_tokens=max_tokens, normaliser=normaliser, uncertain=uncertain)
     path = export(model, vocabulary, base_path, card=card, version=version)
     return TinyModel(path, vocabulary, version, card)
 

@@ -284,7 +284,7 @@ def assert_scored_as_offline(model: TinyModel, texts: Mapping[str, str], results
         text, score = texts[result.result_id], expected[result.result_id]
         assert abs(result.score - score) <= 1e-6, text
         assert result.label == model.card.labels[result.score >= model.card.threshold]
-        ids = model.vocabulary.encode_ids(text)
+        ids = model.ids(text)
         assert result.tokens == min(len(ids), model.card.max_tokens)
         assert result.truncated == (len(ids) > model.card.max_tokens)
         assert (result.model_name, result.model_version) == ("sentiment_classifier", model.version)

@@ -14,12 +14,14 @@ from trainer.versions import registry
 
 
 def show(text: str, base_path: Path, vocabulary_file: Path | None) -> None:
-    """Prints ids and subwords in order, the ids as one line, and the text decoded again. Raises TrainerError."""
+    """Prints ids and subwords in order, the ids as one line, and the text decoded again: as the version's card says, or as
+    it is where a vocabulary file is named. Raises TrainerError."""
     if vocabulary_file is None:
-        vocabulary = registry.newest(base_path).vocabulary()
+        version = registry.newest(base_path)
+        vocabulary, normalise = version.vocabulary(), version.normaliser()
     else:
-        vocabulary = registry.read_vocabulary(vocabulary_file)
-    pieces = vocabulary.pieces(text)
+        vocabulary, normalise = registry.read_vocabulary(vocabulary_file), str
+    pieces = vocabulary.pieces(normalise(text))
     table = Table(box=None, pad_edge=False)
     table.add_column("id", justify="right")
     table.add_column("subword")

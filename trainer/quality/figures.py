@@ -31,6 +31,17 @@ class Part(msgspec.Struct, frozen=True):
     calibration_error: float
 
 
+class Unsure(msgspec.Struct, frozen=True):
+    """What becomes of the reviews if scores from `least` to below `most` get the label `uncertain`."""
+
+    least: float
+    most: float
+    share: float
+    """Of the reviews, that are uncertain then."""
+    accuracy: float
+    """Of the labels that are left, where a score below `least` means negative and another positive."""
+
+
 class Length(msgspec.Struct, frozen=True):
     """The reviews of one range of lengths."""
 
@@ -49,6 +60,9 @@ class Domain(msgspec.Struct, frozen=True):
 
     name: str
     all: Part
+    curve: list[AtThreshold]
+    """The labels at other thresholds, the lowest first."""
+    unsure: list[Unsure]
     lengths: list[Length]
 
 
@@ -101,6 +115,8 @@ class Report(msgspec.Struct, frozen=True):
     vocabulary_digest: str
     threshold: float
     max_tokens: int
+    normaliser: str
+    """What the card says is done to a text first; empty for nothing."""
     libraries: Mapping[str, str]
     domains: list[Domain]
     moved: list[Moved]

@@ -19,7 +19,7 @@ from trainer import evaluation
 from trainer.data import Example, Reviews
 from trainer.evaluation import Flags, Floats
 from trainer.figures import Figures, libraries
-from trainer.quality.figures import HALF, AtThreshold, Domain, Length, Moved, Part, Report, Special
+from trainer.quality.figures import HALF, AtThreshold, Domain, Length, Moved, Part, Report, Special, Unsure
 from trainer.quality.perturbations import PERTURBATIONS, Perturbation
 from trainer.scoring import Scorer
 from worker.settings import Settings
@@ -28,6 +28,8 @@ DIGITS = 5
 LENGTHS = ((0, 50), (51, 150), (151, 300), (301, 600), (601, None))
 """Tokens of a review, from and to, both included."""
 MAX_BYTES: int = Settings.model_fields["max_review_bytes"].default
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+UNSURE = ((0.45, 0.55), (0.4, 0.6), (0.3, 0.7), (0.2, 0.8), (0.1, 0.9))
 SPECIAL_TEXTS = (
     ("nothing", ""),
     ("white space alone", " \t\n "),
@@ -72,6 +74,7 @@ def measure(
         vocabulary_digest=scorer.card.digest,
         threshold=scorer.card.threshold,
         max_tokens=scorer.card.max_tokens,
+        normaliser=scorer.card.normaliser,
         libraries=libraries(),
         domains=domains,
         moved=moves(scorer, reviews.test, PERTURBATIONS, on_change),
@@ -108,16 +111,30 @@ def domain(scorer: Scorer, name: str, examples: Sequence[Example]) -> Domain:
         inside = (answers.tokens >= least) & (answers.tokens <= (most or scorer.card.max_tokens))
         if inside.any():
             lengths.append(length(answers.scores[inside], positive[inside], threshold, least, most))
-    return Domain(name, part(answers.scores, positive, threshold), lengths)
+    scores = answers.scores
+    curve = [at_threshold(scores, positive, each) for each in THRESHOLDS]
+    unsure_of = [unsure(scores, positive, least, most) for least, most in UNSURE]
+    return Domain(name, part(scores, positive, threshold), curve, unsure_of, lengths)
+
+
+def at_threshold(scores: Floats, positive: Flags, threshold: float) -> AtThreshold:
+    """The labels of scores [n] at one threshold."""
+    return AtThreshold(
+        threshold, evaluation.accuracy(scores, positive, threshold), evaluation.confusion(scores, positive, threshold)
+    )
+
+
+def unsure(scores: Floats, positive: Flags, least: float, most: float) -> Unsure:
+    """What a range of uncertain scores covers, and how good the other labels are. Where it covers all, none is wrong."""
+    sure = (scores < least) | (scores >= most)
+    accuracy = evaluation.accuracy(scores[sure], positive[sure], most) if sure.any() else 1.0
+    return Unsure(least, most, float(np.mean(~sure)), accuracy)
 
 
 def part(scores: Floats, positive: Flags, threshold: float) -> Part:
     """The figures of scores [n] whose authors meant `positive` [n]."""
     found = evaluation.quality(scores, positive, threshold)
-    at = [
-        AtThreshold(each, evaluation.accuracy(scores, positive, each), evaluation.confusion(scores, positive, each))
-        for each in sorted({HALF, threshold})
-    ]
+    at = [at_threshold(scores, positive, each) for each in sorted({HALF, threshold})]
     return Part(len(scores), at, found.auc, found.log_loss, found.calibration_error)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from string import Template
 
-from trainer.quality.figures import HALF, Domain, Length, Moved, Report, Special
+from trainer.quality.figures import HALF, AtThreshold, Domain, Length, Moved, Report, Special
 
 MOST = 5
 """So many changes are told again as those that move the score most."""
@@ -29,6 +29,8 @@ the mean score is held against the share of reviews that really are positive. No
 
 $threshold
 
+$unsure
+
 The Rotten Tomatoes sentences are single sentences by critics, in lower case and with spaces around their punctuation; none
 was used in training. They show what is left of the quality on short texts from elsewhere.
 
@@ -42,11 +44,7 @@ $lengths
 
 $most
 
-The model sees a review as the mean of its subwords. A text that is spelled as no training review was is cut into more and
-smaller subwords, down to single bytes, which say little or the wrong thing; and what comes again and again, such as tags or
-spaces, outweighs the words. Neither model nor worker repairs this, because the ids have to be exactly those of
-tensorflow-datasets' encoder. Texts in capitals, in HTML (`<br />` apart) or with runs of spaces are best brought to plain
-text before they are pushed.
+$why
 
 ## Every change
 
@@ -71,12 +69,26 @@ $special
 )
 
 
+AS_IT_IS = """\
+The model sees a review as the mean of its subwords. A text that is spelled as no training review was is cut into more and
+smaller subwords, down to single bytes, which say little or the wrong thing; and what comes again and again, such as tags or
+spaces, outweighs the words. This version's card names no normaliser, so its texts are encoded as they are. Texts in
+capitals, in HTML (`<br />` apart) or with runs of spaces are best brought to plain text before they are pushed."""
+NORMALISED = """\
+The model sees a review as the mean of its subwords. Before a text is encoded, in training as in the worker, it is
+normalised by `{name}`, which the model's card names: HTML, capitals, accents, punctuation and white space leave no trace in
+it, so that they cannot move a score. What is left is spelling. A word that no training review has is cut into smaller
+subwords, which say less, or something else."""
+
+
 def markdown(report: Report) -> str:
     """The whole page."""
     return PAGE.substitute(
         model=_model(report),
         domains=_domains(report),
         threshold=_threshold(report),
+        unsure=_unsure(report),
+        why=NORMALISED.format(name=report.normaliser) if report.normaliser else AS_IT_IS,
         lengths="\n\n".join(f"{domain.name}:\n\n{_lengths(domain, report.threshold)}" for domain in report.domains),
         most=_most(report.moved),
         max_tokens=f"{report.max_tokens:,}",
@@ -101,6 +113,7 @@ def _model(report: Report) -> str:
         ("data digest", f"`{report.data_digest}`"),
         ("has seen the test part", held_out),
         ("vocabulary digest", f"`{report.vocabulary_digest}`"),
+        ("normaliser", f"`{report.normaliser}`" if report.normaliser else "none"),
         ("measured with", ", ".join(f"{name} {version}" for name, version in report.libraries.items())),
     ]
     return table(("the model", ""), facts, words=(0, 1))
@@ -134,6 +147,51 @@ def _threshold(report: Report) -> str:
         f"another). Compared with 0.5, {_more(negatives)} negative test reviews are taken for positive, and\n"
         f"{_more(positives)} positive ones for negative."
     )
+
+
+def _unsure(report: Report) -> str:
+    """The curve of the threshold, and what a range of uncertain scores would cover."""
+    domain = report.domains[0]
+    curve = table(
+        ("threshold", "accuracy", "labelled positive", "of these right", "labelled negative", "of these right"),
+        [_at(each, domain.all.reviews) for each in domain.curve],
+        words=(),
+    )
+    heads = ["uncertain from, to"]
+    for each in report.domains:
+        heads += [f"{each.name}: uncertain", "accuracy of the rest"]
+    ranges = zip(*(each.unsure for each in report.domains), strict=True)
+    rows = [
+        [
+            f"{each[0].least:g}, {each[0].most:g}",
+            *(cell for of in each for cell in (f"{of.share:.1%}", f"{of.accuracy:.1%}")),
+        ]
+        for each in ranges
+    ]
+    return (
+        "What another threshold would do, on the test reviews. A higher one makes a positive label more certain and a\n"
+        f"negative one less; the accuracy is flat around its highest point.\n\n{curve}\n\n"
+        "Where a wrong label costs more than none, `inferry-trainer train --uncertain FROM TO` writes a range into the\n"
+        "card: a review whose score is in it gets the label `uncertain`. No card has one unless it is asked for.\n\n"
+        f"{table(heads, rows)}"
+    )
+
+
+def _at(at: AtThreshold, reviews: int) -> Sequence[str]:
+    found = at.confusion
+    positive, negative = found.true_positive + found.false_positive, found.true_negative + found.false_negative
+    return (
+        f"{at.threshold:g}",
+        _accuracy(at.accuracy, reviews),
+        f"{positive / reviews:.1%}",
+        _share(found.true_positive, positive),
+        f"{negative / reviews:.1%}",
+        _share(found.true_negative, negative),
+    )
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count / total:.1%}" if total else "—"
 
 
 def _more(count: int) -> str:

@@ -24,7 +24,7 @@ def html(figures: Figures, scores: Floats, positive: Flags) -> bytes:
         "calibration_error": f"{test.calibration_error:.1%}",
         "reviews": f"{test.reviews:,}",
         "created": figures.created[:16].replace("T", " "),
-        "sentences": "".join(map(_sentence, figures.sentences)),
+        "sentences": "".join(map(_sentence, [*figures.sentences, *figures.hard_sentences])),
         "charts": "".join(_chart(drawing, text) for drawing, text in _charts(figures, scores, positive)),
         "facts": "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in _facts(figures)),
     }

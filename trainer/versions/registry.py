@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from protos.model_card import Card
 from trainer.errors import DataError, VersionError
 from trainer.figures import Figures
 from trainer.versions.layout import CARD_FILE, EXTRA, FIGURES_FILE, VOCABULARY_FILE
-from worker.text import Vocabulary
+from worker.errors import ModelMismatch
+from worker.text import Vocabulary, normaliser
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,13 @@ class Version:
             return Card.parse(path.read_bytes())
         except (OSError, ValueError) as error:
             raise DataError(f"cannot read the card {path}: {error}") from error
+
+    def normaliser(self) -> Callable[[str], str]:
+        """What is done to a text before it is encoded. Raises DataError where it carries no card or one of tomorrow."""
+        try:
+            return normaliser(self.card().normaliser)
+        except ModelMismatch as error:
+            raise DataError(f"version {self.number}: {error}") from error
 
     def figures(self) -> Figures | None:
         """Its training's figures; None where it was not trained by `inferry-trainer train`."""

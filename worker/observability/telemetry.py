@@ -215,7 +215,7 @@ class Telemetry:
         self._model_info.labels(served.name, str(served.version), served.digest).set(1)
         encoder = served.encoder.name
         self._encoder_info.labels(encoder).set(1)
-        for label in served.labels:  # from the first scrape on, so that rate() sees the first result of each label
+        for label in served.all_labels:  # from the first scrape on, so that rate() sees the first result of each label
             self._results.of(label)
         self._log.info("model in use", model=served.name, version=served.version, digest=served.digest, encoder=encoder)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from protos.codecs import ReviewMessage
+from protos.model_card import UNCERTAIN
 from worker.ports import ServedModel
 from worker.records import Labelled, Record
 
@@ -23,10 +24,13 @@ def probabilities(outputs: Sequence[float], *, logits: bool) -> Sequence[float]:
 
 
 def choose(scores: Sequence[float], served: ServedModel) -> tuple[str, float]:
-    """The label and its score. One score: the second label from the threshold on, and the score itself, whichever
-    the label. Several: the label of the highest, the first of equals."""
+    """The label and its score. One score: `uncertain` in the model's range of that name, otherwise the second label from
+    the threshold on; and the score itself, whichever the label. Several: the label of the highest, the first of equals."""
     if len(scores) == 1:
-        return served.labels[scores[0] >= served.threshold], scores[0]
+        score = scores[0]
+        if served.uncertain and served.uncertain[0] <= score < served.uncertain[1]:
+            return UNCERTAIN, score
+        return served.labels[score >= served.threshold], score
     best = max(range(len(scores)), key=scores.__getitem__)
     return served.labels[best], scores[best]
 

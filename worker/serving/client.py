@@ -197,6 +197,7 @@ class GrpcModel:
             encoder=built.encoder,
             digest=built.digest,
             length=endpoint.length,
+            uncertain=endpoint.uncertain,
             endpoint=endpoint,
             probe=try_out(built.encoder, ask, read, logits=self._options.logits, what=what),
         )

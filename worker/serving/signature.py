@@ -46,6 +46,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     max_tokens: int
     padding_id: int
     card: Card | None
+    uncertain: tuple[float, float] | None = None
 
 
 class Served(ServedModel, frozen=True, kw_only=True):
@@ -100,6 +101,8 @@ def describe(version: int, signatures: Mapping[str, SignatureDef], card: Card | 
         max_tokens=min(limit, length or limit),
         padding_id=card.padding_id if card else options.padding_id,
         card=card,
+        # A threshold of the operator's own cuts once: the card's range goes with the card's threshold.
+        uncertain=card.uncertain if card and threshold is None else None,
     )
 
 
@@ -134,6 +137,7 @@ def encoder_spec(
         length=endpoint.length,
         subwords=decoded,
         vocabulary=vocabulary,
+        normaliser=card.normaliser if card else "",
     )
 
 

@@ -9,6 +9,7 @@ from worker.ports import BuiltEncoder, Encoder
 from worker.records import DType, EncoderSpec
 from worker.text import compiled
 from worker.text.compiled import CompiledEncoder
+from worker.text.normalising import NormalisingEncoder, normaliser
 from worker.text.raw_text import TextEncoder
 from worker.text.subwords import SubwordEncoder
 from worker.text.vocabulary import Vocabulary
@@ -16,7 +17,21 @@ from worker.text.word_pieces import WordPieceEncoder
 
 
 def build_encoder(spec: EncoderSpec) -> BuiltEncoder:
-    """The encoder of one model version. Raises ConfigError or ValueError for a vocabulary that cannot be used."""
+    """The encoder of one model version, which normalises first where its card says so.
+
+    Raises ConfigError or ValueError for a vocabulary that cannot be used, ModelMismatch for an unknown normaliser."""
+    built = _build(spec)
+    return built._replace(encoder=normalised(built.encoder, spec.normaliser))
+
+
+def normalised(encoder: Encoder, name: str) -> Encoder:
+    """The same encoder, for texts that are normalised as this name says; itself for the empty name.
+
+    Raises ModelMismatch for a name that is not known."""
+    return NormalisingEncoder(encoder, normaliser(name)) if name else encoder
+
+
+def _build(spec: EncoderSpec) -> BuiltEncoder:
     if spec.kind is EncoderKind.TEXT:
         return BuiltEncoder(TextEncoder())
     if spec.kind is EncoderKind.WORDPIECE:

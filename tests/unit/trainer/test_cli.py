@@ -31,6 +31,24 @@ def test_tokens_shows_each_subword_of_the_newest_version(tiny: TinyModel, capsys
     assert tiny.card.digest in out
 
 
+def test_tokens_are_those_of_the_text_as_the_card_wants_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export_tiny(tmp_path / "sentiment_classifier", version=1, normaliser="plain-1")
+
+    assert run(["tokens", "<p>GOOD   Film!</p>", "--models", str(tmp_path)]) == ExitCode.OK
+
+    out = capsys.readouterr().out
+    assert "'good_'" in out
+    assert "decoded: good film " in out
+
+
+def test_tokens_of_a_model_of_tomorrow_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export_tiny(tmp_path / "sentiment_classifier", version=1, normaliser="plain-9")
+
+    assert run(["tokens", TEXT, "--models", str(tmp_path)]) == ExitCode.DATA
+
+    assert "version 1: The model's card asks for texts that are normalised by `plain-9`" in capsys.readouterr().err
+
+
 def test_tokens_of_a_vocabulary_file(tiny: TinyModel, capsys: pytest.CaptureFixture[str]) -> None:
     file = tiny.path / "assets.extra" / "vocabulary.subwords"
 

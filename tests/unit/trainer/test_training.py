@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.support.models import tiny_vocabulary
 from trainer import model as keras_model
-from trainer import training
-from trainer.augmentation import Augmentation, spelling
+from trainer import training, vocabulary
+from trainer.augmentation import Augmentation, sentences, spellings
 from trainer.errors import BelowStandard
 from trainer.evaluation import quality
 from trainer.figures import Data, Figures, History, Sentence, libraries
@@ -40,6 +40,7 @@ def figures(accuracy: float = 0.9, last_label: str = "negative") -> Figures:
             Sentence("aweful", ["aw", "eful"], 0.9 if last_label == "positive" else 0.1, last_label, "negative"),
         ],
         largest_difference_from_keras=1e-7,
+        hard_sentences=[Sentence("not bad", ["not_", "bad"], 0.2, "negative", "positive")],
         libraries=dict(libraries()),
         cpu_seconds={"Fitting": 1.0},
     )
@@ -76,16 +77,19 @@ def test_the_report_stands_alone_and_shows_text_as_text() -> None:
     assert "a &lt;b&gt;good&lt;/b&gt; one" in page
     assert "somewhere &amp; &lt;elsewhere&gt;" in page
     assert "90.0%" in page
+    assert "not bad<div" in page
+    assert "wrong, it is positive" in page
     assert report.html(figures(), scores, positive).decode() == page
 
 
 @given(rows_of_ids, st.integers(0, 1_000))
 def test_spelling_changes_no_letter(ids: list[int], seed: int) -> None:
     change = Augmentation(VOCABULARY, seed, spelled_share=1.0, cropped_share=0.0)
-    changed = change(np.array(ids, np.int32))
+    changed, weight = change(np.array(ids, np.int32), np.array([len(ids)], np.int32))
 
     assert letters(changed.tolist()) == letters(ids)
     assert len(changed) >= len(ids)
+    assert weight == 1
 
 
 def letters(ids: list[int]) -> bytes:
@@ -94,23 +98,53 @@ def letters(ids: list[int]) -> bytes:
 
 
 def test_a_word_is_spelled_as_if_the_vocabulary_did_not_have_it() -> None:
-    vocabulary = Vocabulary(["awful_", "awful", "aw", "ful_", "fantastic", "fan", "tas", "tic", "the_"])
+    vocabulary = Vocabulary(["awful_", "awful", "aw", "ful_", "fantastic", "fan", "tas", "tic", "fantas", "the_"])
 
-    def spelled(word: str) -> list[str]:
-        return [vocabulary.subwords[token - 1] for token in spelling(vocabulary, word)]
+    def spelled(word: str) -> list[list[str]]:
+        return [[vocabulary.subwords[token - 1] for token in ids] for ids in spellings(vocabulary, word)]
 
-    assert spelled("awful_") == ["aw", "ful_"]
-    assert spelled("fantastic") == ["fan", "tas", "tic"]
+    assert spelled("awful_") == [["aw", "ful_"]]
+    assert spelled("fantastic") == [["fan", "tas", "tic"], ["fantas", "tic"]]
     assert spelled("the_") == []
 
 
-@given(rows_of_ids, st.integers(0, 1_000))
-def test_a_crop_is_a_part_of_the_review(ids: list[int], seed: int) -> None:
-    change = Augmentation(VOCABULARY, seed, spelled_share=0.0, cropped_share=1.0)
-    cropped = change(np.array(ids, np.int32)).tolist()
+def test_each_way_to_spell_a_word_comes_up() -> None:
+    vocabulary = Vocabulary(["fantastic", "fan", "tas", "tic", "fantas"])
+    change = Augmentation(vocabulary, 1, spelled_share=1.0, cropped_share=0.0)
+    row, ends = np.array([1, 1], np.int32), np.array([2], np.int32)
 
-    assert min(8, len(ids)) <= len(cropped) <= len(ids)
-    assert any(ids[at : at + len(cropped)] == cropped for at in range(len(ids)))
+    seen = {tuple(change(row, ends)[0].tolist()) for _ in range(100)}
+
+    one, two = (2, 3, 4), (5, 4)
+    assert seen == {one + one, one + two, two + one, two + two}
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=10), st.integers(0, 1_000))
+def test_a_crop_is_some_sentences_in_a_row_and_counts_for_less(lengths: list[int], seed: int) -> None:
+    ids = list(range(1, sum(lengths) + 1))
+    ends = np.cumsum(lengths)
+    change = Augmentation(VOCABULARY, seed, spelled_share=0.0, cropped_share=1.0, crop_weight=0.25)
+
+    changed, weight = change(np.array(ids, np.int32), ends.astype(np.int32))
+
+    cropped = changed.tolist()
+    assert cropped == list(range(cropped[0], cropped[-1] + 1))
+    assert cropped[0] - 1 in [0, *ends]
+    assert cropped[-1] in ends
+    assert weight == (0.25 if len(cropped) < len(ids) else 1.0)
+    assert len(cropped) >= min(3, len(ids))
+
+
+def test_a_review_is_cut_into_its_sentences() -> None:
+    text = "So bad it's good! 3.5 of 5... What?<br /><br />No <b>way.</b>  "
+    assert [part.strip() for part in sentences(text)] == [
+        "So bad it's good!",
+        "3.5 of 5...",
+        "What?",
+        "No <b>way.",
+        "</b>",
+    ]
+    assert sentences("") == [""]
 
 
 def numbered_rows(count: int) -> keras_model.Encoded:
@@ -124,7 +158,8 @@ def test_each_epoch_shows_every_row_once_with_its_label_in_another_order() -> No
 
     def epoch() -> list[int]:
         shown = []
-        for tokens, labels in (batches[index] for index in range(len(batches))):
+        for tokens, labels, weights in (batches[index] for index in range(len(batches))):
+            assert (weights == 1).all()
             assert (tokens[:, 0] == labels[:, 0] + 1).all()
             assert ((tokens == tokens[:, :1]) | (tokens == 0)).all()
             shown += labels[:, 0].astype(int).tolist()
@@ -141,7 +176,7 @@ def test_each_epoch_shows_every_row_once_with_its_label_in_another_order() -> No
 def test_the_order_follows_from_the_seed() -> None:
     def order(seed: int) -> list[list[int]]:
         batches = keras_model.Batches(numbered_rows(500), seed)
-        return [labels[:, 0].tolist() for _, labels in (batches[index] for index in range(len(batches)))]
+        return [labels[:, 0].tolist() for _, labels, _ in (batches[index] for index in range(len(batches)))]
 
     assert order(1) == order(1)
     assert order(1) != order(2)
@@ -153,3 +188,14 @@ def test_predicting_keeps_the_order_of_the_rows() -> None:
     scores = keras_model.predict(lambda tokens: tokens[:, :1].astype(np.float32), rows)
 
     assert scores.tolist() == [number + 1 for number in range(600)]
+
+
+def test_the_vocabulary_has_whole_words_and_no_long_pieces_from_inside_them() -> None:
+    words = ("fantastic", "fantasy", "fantasies", "wonderful", "wonders", "beautiful")
+    texts = [f"{word} " for word in words for _ in range(9)]  # "fantas" and "wonder" are more frequent than any word
+
+    found = vocabulary.build(texts, 300).subwords
+
+    assert {f"{word}_" for word in words} <= {*found}
+    inner = [subword for subword in found if subword.isalpha()]
+    assert all(len(subword) <= vocabulary.LONGEST_INNER for subword in inner)

@@ -18,7 +18,7 @@ from trainer.evaluation import Confusion
 from trainer.options import Training
 from trainer.quality import measuring as quality
 from trainer.quality import page as quality_page
-from trainer.quality.figures import Report
+from trainer.quality.figures import Report, Unsure
 from trainer.quality.measuring import Answers
 from trainer.quality.perturbations import PERTURBATIONS, Perturbation
 from trainer.scoring import Scorer
@@ -72,6 +72,24 @@ def test_a_threshold_of_a_half_is_told_once() -> None:
     part = quality.part(np.array([0.9, 0.1]), np.array([True, False]), 0.5)
 
     assert [each.threshold for each in part.at] == [0.5]
+
+
+def test_what_is_uncertain_by_hand() -> None:
+    scores, positive = np.array([0.9, 0.4, 0.55, 0.7, 0.1]), np.array([True, False, False, True, True])
+
+    found = quality.unsure(scores, positive, 0.4, 0.7)
+
+    assert (found.share, found.accuracy) == (pytest.approx(2 / 5), pytest.approx(2 / 3))
+    assert quality.unsure(scores, positive, 0.0, 1.0) == Unsure(0.0, 1.0, 1.0, 1.0)
+
+
+def test_the_curve_goes_through_the_served_threshold(scorer: Scorer) -> None:
+    found = quality.domain(scorer, "x", REVIEWS)
+
+    assert [each.threshold for each in found.curve] == list(quality.THRESHOLDS)
+    assert found.all.at[-1] in found.curve
+    labelled = [each.confusion.true_positive + each.confusion.false_positive for each in found.curve]
+    assert labelled == sorted(labelled, reverse=True)
 
 
 def test_how_far_scores_move_by_hand(tiny: TinyModel) -> None:

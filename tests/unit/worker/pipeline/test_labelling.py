@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,16 @@ RECORD = Record("reviews", 0, 1, 0, None, b"text")
 )
 def test_a_score_at_the_threshold_is_the_second_label(score: float, expected: str) -> None:
     assert choose([score], served()) == (expected, score)
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [(0.3999, "negative"), (0.4, "uncertain"), (0.6999, "uncertain"), (0.7, "positive")],
+)
+def test_a_score_in_the_range_of_the_card_is_uncertain(score: float, expected: str) -> None:
+    unsure = msgspec.structs.replace(served(), uncertain=(0.4, 0.7))
+    assert choose([score], unsure) == (expected, score)
+    assert choose([0.5, 0.45, 0.05], msgspec.structs.replace(unsure, labels=("a", "b", "c"))) == ("a", 0.5)
 
 
 def test_of_several_scores_the_highest_wins_and_the_first_of_equals() -> None:

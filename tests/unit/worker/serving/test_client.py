@@ -30,6 +30,7 @@ from worker.records import DType, EncoderSpec, Tensor
 from worker.serving.client import GrpcModel, Options
 from worker.serving.errors import error_for
 from worker.testing import RecordingEvents, served
+from worker.text.factory import normalised
 
 LONG_SECONDS = 30.0
 NEVER_SECONDS = 3_600.0
@@ -140,7 +141,7 @@ def test_a_vocabulary_longer_than_one_request_comes_whole_and_in_order(server: F
         ({"vocabulary_size": 99}, "its card says 99"),
         ({"subwords": 2}, "digest"),
         ({"subwords": 4}, "digest"),
-        ({"format": 2}, "format 2"),
+        ({"format": 3}, "format 3"),
         ({"encoder": "morse"}, "card cannot be read"),
         ({"labels": None}, "card cannot be read"),
     ],
@@ -579,6 +580,41 @@ def test_a_new_version_that_does_not_fit_leaves_the_old_one_in_use_while_it_is_s
         model.current()
     server.versions[3] = Version()
     assert model.refresh().version == 3
+
+
+def test_the_card_says_how_texts_are_normalised(server: FakeServing, connect: Connect) -> None:
+    server.versions = {1: Version(card={"format": 2, "normaliser": "plain-1"})}
+    assert connect().refresh().encoder.spec.normaliser == "plain-1"
+
+
+def test_a_version_with_an_unknown_normaliser_is_refused_and_the_old_one_goes_on(
+    server: FakeServing, connect: Connect, events: Events
+) -> None:
+    def normalising(spec: EncoderSpec) -> BuiltEncoder:
+        built = make_encoder(spec)
+        return built._replace(encoder=normalised(built.encoder, spec.normaliser))
+
+    model = connect(encoder=normalising)
+    before = model.refresh()
+    server.versions[2] = Version(card={"format": 2, "normaliser": "plain-9"})
+
+    assert model.refresh() is before
+    retry = events.named("retrying")[-1][0]
+    assert (retry.what, retry.status) == ("model", "MODEL_MISMATCH")
+    assert "`plain-9`" in retry.detail
+    del server.versions[1]
+    with pytest.raises(ModelMismatch, match="`plain-9`; this installation knows plain-1 only"):
+        model.refresh()
+
+
+def test_the_card_says_what_is_uncertain_unless_the_operator_has_a_threshold(
+    server: FakeServing, connect: Connect
+) -> None:
+    server.versions = {1: Version(card={"uncertain": [0.4, 0.7]})}
+
+    assert connect().refresh().uncertain == (0.4, 0.7)
+    assert connect().refresh().all_labels == ("negative", "positive", "uncertain")
+    assert connect(threshold=0.5).refresh().uncertain is None
 
 
 def test_encoders_of_the_last_three_versions_are_kept_and_no_more(server: FakeServing, connect: Connect) -> None:

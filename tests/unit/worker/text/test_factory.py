@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from protos.model_card import EncoderKind
+from protos.model_card import PLAIN_1, EncoderKind
 from worker.ports import BuiltEncoder, Rows
 from worker.records import DType, EncoderSpec, Tensor
 from worker.text import Vocabulary, build_encoder, compiled, factory
@@ -23,6 +23,7 @@ THREADS = 4
 SPECS = {
     "subwords": EncoderSpec(EncoderKind.SUBWORDS, DType.INT32, max_tokens=20, subwords=SUBWORDS),
     "fixed length": EncoderSpec(EncoderKind.SUBWORDS, DType.FLOAT32, max_tokens=20, length=12, subwords=SUBWORDS),
+    "normalised": EncoderSpec(EncoderKind.SUBWORDS, DType.INT32, max_tokens=20, subwords=SUBWORDS, normaliser=PLAIN_1),
     "word pieces": EncoderSpec(EncoderKind.WORDPIECE, DType.INT64, max_tokens=20, vocabulary=WORD_PIECES),
     "text": EncoderSpec(EncoderKind.TEXT, DType.TEXT, max_tokens=20),
 }
@@ -95,7 +96,11 @@ def test_the_vocabulary_is_the_one_that_was_told() -> None:
 
 def test_each_encoder_says_which_it_is() -> None:
     subwords = "compiled" if compiled.available() else "automaton"
-    assert [build_encoder(spec).encoder.name for spec in SPECS.values()] == [subwords, subwords, "wordpiece", "text"]
+    assert [build_encoder(spec).encoder.name for spec in SPECS.values()] == [
+        *[subwords] * 3,
+        "wordpiece",
+        "text",
+    ]
 
 
 def test_a_vocabulary_that_the_compiled_encoder_cannot_take_gets_the_automaton(monkeypatch: pytest.MonkeyPatch) -> None:
