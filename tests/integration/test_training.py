@@ -91,7 +91,7 @@ def test_the_real_model_keeps_its_promises() -> None:
     assert evaluation.accuracy(scores, positive, 0.5) >= 0.87
     assert evaluation.accuracy(scores, positive, model.card.threshold) >= 0.86
     scores = np.array(model.score([text for text, _ in training.EXAMPLES]))
-    labels = [model.card.labels[score >= model.card.threshold] for score in scores]
+    labels = [model.card.labels[bool(score >= model.card.threshold)] for score in scores]
     assert dict(zip(training.EXAMPLES, labels, strict=True)) == {each: each[1] for each in training.EXAMPLES}
 
 
