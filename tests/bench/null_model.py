@@ -10,9 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from protos.serving import prediction_pb2, tensor_pb2
+from tests.bench.model import vocabulary
 from tests.support.fake_serving import FakeServing, Version
-from worker.text.vocabulary import Vocabulary
+from trainer.versions.layout import CARD_FILE, EXTRA
+from worker.text import Vocabulary
 
 SCORE = 0.25
 
@@ -20,10 +24,9 @@ SCORE = 0.25
 class NullServing(FakeServing):
     """Serves the vocabulary and the card of a real model, and a constant for its scores."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, card: bytes) -> None:
         super().__init__(max_message_bytes=-1)
-        card = {"digest": vocabulary.digest, "vocabulary_size": vocabulary.size, "max_tokens": 4096}
-        self.versions[1] = Version(subwords=tuple(vocabulary.subwords), card=card)
+        self.versions[1] = Version(subwords=tuple(vocabulary.subwords), card=msgspec.json.decode(card))
 
     def _predict(self, content: bytes, context: Any) -> bytes:
         request = prediction_pb2.PredictRequest.FromString(content)
@@ -43,8 +46,8 @@ class NullServing(FakeServing):
 
 def main() -> None:
     """Serves until standard input ends."""
-    vocabulary = Vocabulary.parse((Path(sys.argv[1]) / "assets.extra" / "vocabulary.subwords").read_bytes())
-    server = NullServing(vocabulary)
+    folder = Path(sys.argv[1])
+    server = NullServing(vocabulary(folder), (folder / EXTRA / CARD_FILE).read_bytes())
     sys.stdout.write(server.target + "\n")
     sys.stdout.flush()
     sys.stdin.read()

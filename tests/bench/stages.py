@@ -9,6 +9,7 @@ from pathlib import Path
 from protos.codecs import ReviewMessage, encode_review
 from protos.forms import Form
 from tests.bench.figures import Stage
+from tests.bench.model import encoder as model_encoder
 from worker.kafka.answers import AnswerWriter
 from worker.pipeline.batching import plan
 from worker.pipeline.decoding import decoder
@@ -19,8 +20,6 @@ from worker.records import Partition, Record, Window
 from worker.service import batch_limits
 from worker.serving.wire import predict_request
 from worker.settings import Settings
-from worker.text.factory import subword_encoder
-from worker.text.vocabulary import Vocabulary
 
 ROUNDS = 5
 TOPIC = "reviews"
@@ -29,8 +28,7 @@ TOPIC = "reviews"
 def measure(model: Path, texts: Sequence[str]) -> list[Stage]:
     """The least of some rounds for each step, over windows of the default size. `model` is a version's folder."""
     settings = Settings()
-    vocabulary = Vocabulary.parse((model / "assets.extra" / "vocabulary.subwords").read_bytes())
-    encoder = subword_encoder(vocabulary, max_tokens=4096)
+    encoder = model_encoder(model)
     served = ServedModel("sentiment_classifier", 1, ("negative", "positive"), 0.6, encoder)
     windows = _windows(texts, settings.window_records)
     decode, limits, writer = decoder(settings.max_review_bytes), batch_limits(settings), _writer()
@@ -46,7 +44,9 @@ def measure(model: Path, texts: Sequence[str]) -> list[Stage]:
         return done
 
     decoded = step("decode the records' JSON", lambda: [decode_window(window, decode) for window in windows])
-    rows = step("encode the texts", lambda: [encoder.encode_many([r.text for r in d.reviews]) for d in decoded])
+    rows = step(
+        "normalise and encode the texts", lambda: [encoder.encode_many([r.text for r in d.reviews]) for d in decoded]
+    )
     batches = step("plan micro-batches", lambda: [plan(each.tokens, limits) for each in rows])
     tensors = step(
         "pad them",

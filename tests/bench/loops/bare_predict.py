@@ -15,12 +15,11 @@ import grpc
 
 from producer.dataset import imdb_reviews
 from tests.bench.loops.stopwatch import Stopwatch
+from tests.bench.model import encoder
 from worker.pipeline.batching import plan
 from worker.service import batch_limits
 from worker.serving.wire import PREDICT, metadata_request, predict_request, read_metadata
 from worker.settings import Settings
-from worker.text.compiled import CompiledEncoder
-from worker.text.vocabulary import Vocabulary
 
 GET_MODEL_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 
@@ -46,13 +45,12 @@ def _requests(channel: grpc.Channel, folder: Path, count: int) -> list[bytes]:
     reply = channel.unary_unary(GET_MODEL_METADATA)(metadata_request(settings.model, version=version))
     signature = read_metadata(reply, "the model")[1][settings.signature]
     (input_name,), (output_name,) = signature.inputs, signature.outputs
-    vocabulary = Vocabulary.parse((folder / "assets.extra" / "vocabulary.subwords").read_bytes())
-    encoder = CompiledEncoder(vocabulary, max_tokens=4096)
     texts = [entry.review.text for entry in imdb_reviews()]
     texts = list(islice(cycle(texts), count))
+    encode_many = encoder(folder).encode_many
     requests = []
     for start in range(0, count, settings.window_records):
-        rows = encoder.encode_many(texts[start : start + settings.window_records])
+        rows = encode_many(texts[start : start + settings.window_records])
         for batch in plan(rows.tokens, batch_limits(settings)):
             tensor = rows.tensor(batch.rows, batch.longest)
             requests.append(

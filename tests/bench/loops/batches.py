@@ -21,6 +21,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.bench.loops.floor_librdkafka import take_all
 from tests.bench.loops.stopwatch import Stopwatch
+from tests.bench.model import normalise
 
 ROWS = 256
 
@@ -29,6 +30,7 @@ def main() -> None:
     """Prints the stopwatch's reading."""
     bootstrap, source, target, count, folder, serving = *sys.argv[1:4], int(sys.argv[4]), *sys.argv[5:7]
     vocabulary = Path(folder) / "assets.extra" / "vocabulary"
+    plain = normalise(Path(folder))
     encoder = tfds.deprecated.text.SubwordTextEncoder.load_from_file(str(vocabulary))
     consumer = Consumer(
         {
@@ -49,7 +51,7 @@ def main() -> None:
         records = consumer.consume(ROWS, 0.5)
         if not records:
             continue
-        rows = [encoder.encode(json.loads(record.value())["text"]) for record in records]
+        rows = [encoder.encode(plain(json.loads(record.value())["text"])) for record in records]
         for record, score in zip(records, _scores(stub, input_name, rows), strict=True):
             label = "positive" if score >= 0.6 else "negative"
             producer.produce(target, json.dumps({"label": label, "score": score}), key=record.key())

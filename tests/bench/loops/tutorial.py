@@ -17,12 +17,14 @@ import tensorflow_datasets as tfds
 from kafka import KafkaConsumer, KafkaProducer
 
 from tests.bench.loops.stopwatch import Stopwatch
+from tests.bench.model import normalise
 
 
 def main() -> None:
     """Prints the stopwatch's reading."""
     bootstrap, source, target, count, folder, _, rest = *sys.argv[1:4], int(sys.argv[4]), *sys.argv[5:8]
     vocabulary = Path(folder) / "assets.extra" / "vocabulary"
+    plain = normalise(Path(folder))
     encoder = tfds.deprecated.text.SubwordTextEncoder.load_from_file(str(vocabulary))
     consumer = KafkaConsumer(source, bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     producer = KafkaProducer(bootstrap_servers=bootstrap)
@@ -30,7 +32,7 @@ def main() -> None:
     watch = Stopwatch()
     for _, record in zip(range(count), consumer, strict=False):
         text = json.loads(record.value)["text"]
-        body = json.dumps({"signature_name": "serving_default", "instances": [encoder.encode(text)]})
+        body = json.dumps({"signature_name": "serving_default", "instances": [encoder.encode(plain(text))]})
         reply = requests.post(url, data=body, headers={"content-type": "application/json"}, timeout=60)
         score = json.loads(reply.text)["predictions"][0][0]
         label = "positive" if score >= 0.6 else "negative"
