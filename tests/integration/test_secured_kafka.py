@@ -21,7 +21,11 @@ from tests.integration.conftest import MakeWorld
 from tests.support.certificates import Authority, Issued
 from tests.support.harness import WorkerProcess
 from tests.support.worker_world import World
+from worker.clock import SystemClock
+from worker.kafka.driver import TlsRefused
 from worker.kafka.drivers import DEFAULT, MAKERS
+from worker.kafka.drivers.librdkafka.admin import Admin
+from worker.settings import Settings
 
 CANARY = "canary-7Qx"
 """Every secret here holds it; it must be found nowhere."""
@@ -225,6 +229,14 @@ def test_what_waiting_cannot_mend_ends_with_a_sentence(
         assert said.replace("-", "_").upper() in pushed.stderr.replace("-", "_").upper()
         assert len(pushed.stderr.splitlines()) == 1
         assert CANARY not in pushed.stderr
+
+
+def test_an_address_that_the_certificate_does_not_name_is_told_whichever_connection_meets_it(secured: Secured) -> None:
+    """The consumer may be answered by the bootstrap address before it tries what the broker calls itself."""
+    given = secured.settings("TLS") | {"bootstrap": secured.broker.address("NAMED", "localhost")}
+    settings = Settings(**given, kafka_client="librdkafka", kafka_request_timeout_seconds=2)
+    with pytest.raises(TlsRefused, match="by a name that "):
+        Admin(settings, SystemClock()).topics(["any"])
 
 
 def test_a_running_worker_shows_its_secrets_nowhere(secured: Secured, make_world: MakeWorld) -> None:

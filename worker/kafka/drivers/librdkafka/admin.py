@@ -54,8 +54,9 @@ class Admin:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._seconds = settings.kafka_request_timeout_seconds
         self._clock = clock
+        self._heard = Heard()
         with translated():
-            self._client = AdminClient(connection_options(settings) | {"error_cb": Heard()})
+            self._client = AdminClient(connection_options(settings) | {"error_cb": self._heard})
 
     def ask_for_topics(self, topics: Collection[str]) -> dict[str, Future[Any]]:
         """Asks what there is to know of each topic, and returns at once."""
@@ -66,9 +67,17 @@ class Admin:
         return found
 
     def topics(self, topics: Collection[str]) -> dict[str, Topic]:
-        """Each topic that exists."""
+        """Each topic that exists. Raises TlsRefused, CredentialsRefused where that is why nobody answers."""
         asked = self.ask_for_topics(topics)
-        found = {name: _topic(self._result(future)) for name, future in asked.items() if not self._unknown(future)}
+        try:
+            found = {name: _topic(self._result(future)) for name, future in asked.items() if not self._unknown(future)}
+        except Unreachable:
+            # The first connection goes to the bootstrap address; this one to what a broker calls itself, which its
+            # certificate may not name.
+            self._client.poll(0)
+            if self._heard.refusal is not None:
+                raise self._heard.refusal from None
+            raise
         return {name: topic for name, topic in found.items() if topic.partitions}
 
     def create(self, topics: Sequence[NewTopic]) -> None:
