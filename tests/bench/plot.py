@@ -28,7 +28,7 @@ def draw(figures: Figures, path: Path) -> None:
             axes.text(value * 1.12, place, f"{value:,.0f}", va="center", ha="left")
         axes.set_xscale("log")
         axes.set_xlim(right=max(cpu) * 2)
-        axes.set_xlabel("µs of CPU for each review (median of the rounds; whiskers: least and most)")
+        axes.set_xlabel("µs of CPU a review (median; whiskers: least, most)")
         axes.spines[["top", "right"]].set_visible(False)
         figure.savefig(path, format="svg", metadata={"Date": None})
 
