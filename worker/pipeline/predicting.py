@@ -117,7 +117,7 @@ class Predictor:
                     self._split(attempt, encoded, waiting, rejections, Rejection(Reason.REJECTED_BY_MODEL, str(error)))
                 except ServingUnavailable as error:
                     self._wait_after(attempt, error, window)
-                    self._try_again(attempt, error, encoded, waiting, rejections)
+                    self._try_again(attempt, error, window, waiting, rejections)
                 else:
                     self._answered(attempt)
                     attempt.origin.answered_well = True
@@ -194,16 +194,16 @@ class Predictor:
         self,
         attempt: _Attempt,
         error: ServingUnavailable,
-        encoded: Encoded,
+        window: WindowInFlight,
         waiting: deque[_Attempt],
         rejections: dict[int, Rejection],
     ) -> None:
-        """The batch once more, or its halves once it has too many strikes."""
+        """The batch once more, or its halves once it has too many strikes. Raises ModelGone, Void."""
         if attempt.strikes < self._max_strikes:
             waiting.appendleft(attempt)
-        elif len(attempt.batch.rows) > 1 or (_at_fault(attempt) and self._steady()):
+        elif len(attempt.batch.rows) > 1 or (_at_fault(attempt) and self._steady(window)):
             attempt.origin.failures = 0
-            self._split(attempt, encoded, waiting, rejections, _verdict(attempt, error))
+            self._split(attempt, window.encoded, waiting, rejections, _verdict(attempt, error))
         else:
             # Its neighbours go first: one that is answered well is the witness that may be missing. What was held against
             # this review until then was a server without a good word for anybody, or one that fails now and then, so its
@@ -211,11 +211,12 @@ class Predictor:
             attempt.strikes, attempt.proven = 0, False
             waiting.append(attempt)
 
-    def _steady(self) -> bool:
+    def _steady(self, window: WindowInFlight) -> bool:
         """Whether the server answers many probes in a row: one that fails now and then, whatever it is asked, has failed on
-        this review by chance. Raises ModelGone."""
+        this review by chance. Raises ModelGone, Void."""
         try:
             for _ in range(STEADY_PROBES * self._max_strikes):
+                window.check()
                 self._model.probe()
         except ServingUnavailable:
             return False
