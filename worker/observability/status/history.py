@@ -44,9 +44,10 @@ class Sample(NamedTuple):
 
 
 def state_of(reading: Reading) -> str:
-    """The state of the worker; of several, the one that is furthest from running."""
+    """The state of the worker; of several, the one that is furthest from running. While none of several tells its state,
+    they are being started."""
     states = {labels["state"] for labels, value in reading.series(metrics.STATE.name) if value}
-    return next((state for state in _WORST_FIRST if state in states), "stopped")
+    return next((state for state in _WORST_FIRST if state in states), "starting")
 
 
 def sample(reading: Reading, monotonic_seconds: float) -> Sample:
