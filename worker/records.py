@@ -15,6 +15,8 @@ import msgspec
 from protos.model_card import EncoderKind
 
 Headers = Sequence[tuple[str, bytes]]
+CONTEXT_HEADERS = ("traceparent", "tracestate")
+"""The headers of a trace's context (https://www.w3.org/TR/trace-context/)."""
 
 UNREADABLE_HEADERS: Headers = (("inferry-unreadable-headers", b""),)
 """In place of a record's headers where the Kafka client cannot read them. Known by identity."""
@@ -117,6 +119,11 @@ class Retry(NamedTuple):
     """How long it waits before the next one."""
     detail: str
     """A sentence for a person."""
+
+    @property
+    def told(self) -> dict[str, object]:
+        """Its fields as a log line has them."""
+        return self._replace(delay_seconds=round(self.delay_seconds, 3))._asdict()
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):

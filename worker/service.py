@@ -16,7 +16,7 @@ from worker.clock import SystemClock
 from worker.errors import KafkaUnavailable, ServingUnavailable, WorkerError
 from worker.kafka import Kafka
 from worker.names import names
-from worker.observability import About, Health, StatusPage, Telemetry, open_tracing
+from worker.observability import Telemetry, open_port, open_tracing
 from worker.pipeline import Options, Pipeline, assemble
 from worker.pipeline.batching import Limits
 from worker.pipeline.decoding import decoder
@@ -79,30 +79,24 @@ class Service:
             seconds = self._clock.monotonic() - began
         self._state.enter(Phase.STOPPED)
         if settings.until:
-            self._log.info("summary", complete=outcome.complete, seconds=round(seconds, 1), **self.telemetry.summary())
-            self._tell(Summary(outcome.complete, **self.telemetry.summary()))
+            summary = self.telemetry.summary()
+            self._log.info("summary", complete=outcome.complete, seconds=round(seconds, 1), **summary)
+            self._tell(Summary(outcome.complete, **summary))
         return outcome.drained
 
     def _open_port(self, closing: ExitStack) -> None:
-        settings = self._settings
-        live, ready = partial(self.telemetry.stalled, settings.stall_seconds), self.telemetry.unready
-        about = About.of(settings.redacted())
-        page = StatusPage(self._registry.collect, about, live=live, ready=ready, clock=self._clock)
-        health = Health(
-            settings.metrics_host,
-            settings.metrics_port,
-            self._registry,
+        telemetry, registry = self.telemetry, self._registry
+        live = partial(telemetry.stalled, self._settings.stall_seconds)
+        port = open_port(
+            self._settings,
+            registry,
             live,
-            ready,
-            pages=page.routes,
-            tick=page.tick,
-            tls=settings.metrics_tls(),
-            token=settings.metrics_token if settings.metrics_token_file else None,
+            telemetry.unready,
+            collect=registry.collect,
+            clock=self._clock,
+            closing=closing,
         )
-        port = health.start()
         self._tell(Port(port))
-        closing.callback(health.close)
-        self._log.info("metrics and health", url=settings.metrics_url(port))
 
     def _assemble(self, closing: ExitStack) -> Pipeline:
         """Connects to both servers at once, checks that all fits, and only then builds the loop.

@@ -18,13 +18,13 @@ _NO_CONTEXTS: Mapping[str, Headers] = {}
 class UntracedWindow:
     """A `ports.WindowTrace` that records nothing."""
 
-    def __init__(self, number: int = 0) -> None:
-        """`number` is the window's in log lines; 0: they carry none."""
+    def __init__(self, number: int) -> None:
+        """`number` is the window's in log lines."""
         self._number = number
 
     def active(self) -> AbstractContextManager[None]:
         """See ports.WindowTrace."""
-        return structlog.contextvars.bound_contextvars(window=self._number) if self._number else _NOTHING
+        return structlog.contextvars.bound_contextvars(window=self._number)
 
     def encoding(self, served: ServedModel) -> AbstractContextManager[None]:  # noqa: ARG002  the port's
         """See ports.WindowTrace."""
@@ -50,10 +50,6 @@ class UntracedWindow:
 
     def given_up(self, why: str) -> None:
         """See ports.WindowTrace."""
-
-
-UNTRACED = UntracedWindow()
-"""A window that nobody follows."""
 
 
 class Untraced:

@@ -18,10 +18,7 @@ from protos.dead_letters import (
 )
 from protos.forms import Form
 from worker.kafka.driver import Outgoing
-from worker.records import DeadLetter, Headers, Labelled, Record, Window
-
-CONTEXT_HEADERS = ("traceparent", "tracestate")
-"""The headers of a trace's context (W3C Trace Context)."""
+from worker.records import CONTEXT_HEADERS, DeadLetter, Headers, Labelled, Record, Window
 
 
 class OutgoingLetter(Outgoing, frozen=True, gc=False, kw_only=True):

@@ -8,6 +8,8 @@ from threading import Lock
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.samples import Sample
 
+Collect = Callable[[], Iterable[Family]]
+"""Gives the families of one scrape."""
 Key = tuple[str, frozenset[tuple[str, str]]]
 """A sample's name and labels."""
 
@@ -18,7 +20,7 @@ class Continued:
     A process that was started again counts from 0 anew: what it had counted before is added. While one does not answer,
     its last counts stay. Prometheus' rate() does the same for each series; a sum over processes has no such series."""
 
-    def __init__(self, collect: Callable[[], Iterable[Family]]) -> None:
+    def __init__(self, collect: Collect) -> None:
         self._collect = collect
         self._lock = Lock()
         self._families: dict[str, Family] = {}

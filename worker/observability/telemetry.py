@@ -144,8 +144,7 @@ class Telemetry:
         self._retries.of(retry.what, retry.status).inc()
         left_out = self._limit.admit(("retrying", retry.what, retry.status))
         if left_out is not None:
-            told = retry._replace(delay_seconds=round(retry.delay_seconds, 3))
-            self._log.warning("trying again", **told._asdict(), left_out=left_out)
+            self._log.warning("trying again", **retry.told, left_out=left_out)
 
     def delivered(
         self,

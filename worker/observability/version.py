@@ -1,4 +1,4 @@
-"""Which version of the worker this is."""
+"""Which versions of what are installed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def own_version() -> str:
-    """Inferry's own version."""
+    """Inferry's own version; `unknown` where it runs from a checkout that was never installed."""
+    return version_of("inferry") or "unknown"
+
+
+def version_of(package: str) -> str | None:
+    """A package's version; None where it is not installed."""
     try:
-        return version("inferry")
-    except PackageNotFoundError:  # run from a checkout that was never installed
-        return "unknown"
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from worker.pipeline.preparing import Decoded, Encoded
 from worker.ports import Call, Events, WindowTrace
-from worker.untraced import UNTRACED
 
 CHECK_SECONDS = 0.5
 """How soon a waiting thread notices a change that nobody told it of."""
@@ -28,7 +27,7 @@ class WindowInFlight:
     """One window, its encoding and its predictions. `give_up` may come from any thread, the rest is the deliverer's."""
 
     def __init__(
-        self, epoch: int, decoded: Decoded, encoded: Encoded, calls: Sequence[Call], trace: WindowTrace = UNTRACED
+        self, epoch: int, decoded: Decoded, encoded: Encoded, calls: Sequence[Call], trace: WindowTrace
     ) -> None:
         self.epoch = epoch
         self.trace = trace

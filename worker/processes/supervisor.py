@@ -18,11 +18,12 @@ from pydantic import SecretStr
 from worker.backoff import Backoff
 from worker.channel import Begin, Bounds, FromProcess, Port, Running, Stop, Summary, ToProcess
 from worker.errors import ExitCode
-from worker.observability.gathering import ProcessStatus
+from worker.observability import open_port
+from worker.observability.continued import Continued
+from worker.observability.gathering import Gathering, ProcessStatus
 from worker.ports import Clock
 from worker.processes.child import Child
 from worker.processes.plan import Plan, Stage, told
-from worker.processes.port import open_port
 from worker.run_bounds import Edge
 from worker.settings import Settings
 
@@ -108,9 +109,8 @@ class Supervisor:
         Raises ConfigError when the port cannot be opened."""
         settings = self._settings
         with ExitStack() as closing:
-            port = open_port(settings, lambda: self.statuses, self._clock, closing)
+            self._open_port(closing)
             closing.callback(self._let_go)
-            self._log.info("metrics and health", url=settings.metrics_url(port))
             began = self._clock.monotonic()
             while not self._plan.over:
                 self.go_on()
@@ -118,6 +118,19 @@ class Supervisor:
         if settings.until:
             self._log.info("summary", seconds=round(self._clock.monotonic() - began, 1), **self.summary())
         return self._plan.exit_code
+
+    def _open_port(self, closing: ExitStack) -> None:
+        gathered = Gathering(lambda: self.statuses)
+        open_port(
+            self._settings,
+            gathered.registry,
+            gathered.dead,
+            gathered.unready,
+            collect=Continued(gathered.registry.collect).collect,
+            clock=self._clock,
+            closing=closing,
+            apart=True,
+        )
 
     def go_on(self) -> None:
         """Starts and kills what is due now."""
@@ -192,8 +205,7 @@ class Supervisor:
         stopping = self._plan.stopping
         retry = self._plan.ended(number, code, self._clock.monotonic())
         if retry is not None:
-            told_retry = retry._replace(delay_seconds=round(retry.delay_seconds, 3))
-            self._log.warning("trying again", **told_retry._asdict())
+            self._log.warning("trying again", **retry.told)
             return
         self._log.info("process ended", number=number, code=told(code))
         if self._plan.stopping and not stopping:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
-from importlib.metadata import PackageNotFoundError, metadata, version
+from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,11 +19,21 @@ from worker.observability.status.document import Duration, Model, PartitionLag, 
 from worker.observability.status.history import DURATIONS, Ring, Sample, before, history, quantiles, sample, state_of
 from worker.observability.status.page import HEADERS, PAGE
 from worker.observability.status.reading import Reading, between
+from worker.observability.version import own_version, version_of
 from worker.ports import Clock
 
 WINDOW_SECONDS = 60.0
 """How far rates and quantiles look back."""
-PACKAGES = ("inferry", "grpcio", "kafka-python", "msgspec", "prometheus-client", "protobuf")
+LIBRARIES = (
+    "confluent-kafka",
+    "grpcio",
+    "kafka-python",
+    "msgspec",
+    "opentelemetry-sdk",
+    "prometheus-client",
+    "protobuf",
+)
+"""Those of extras are told where they are installed."""
 
 
 class About(NamedTuple):
@@ -39,7 +49,8 @@ class About(NamedTuple):
         """These settings, which must be redacted, and the versions of what is installed here. Texts are searched for
         secrets as log lines are."""
         shown = {name: redact(value) if isinstance(value, str) else value for name, value in settings.items()}
-        return cls(shown, {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}})
+        libraries = {name: found for name in LIBRARIES if (found := version_of(name)) is not None}
+        return cls(shown, {"python": platform.python_version(), "inferry": own_version(), **libraries})
 
 
 class StatusPage:
@@ -148,13 +159,6 @@ def _counts(reading: Reading, metric: Metric) -> dict[str, int]:
 
 def _json(status: Status) -> Answer:
     return Answer(HTTPStatus.OK, "application/json", msgspec.json.encode(status), HEADERS)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # Inferry itself, run from a checkout that was never installed
-        return "unknown"
 
 
 def _readme() -> bytes:

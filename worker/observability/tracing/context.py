@@ -7,9 +7,8 @@ from opentelemetry.trace import Span, set_span_in_context
 from opentelemetry.trace.propagation import get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from worker.records import Headers
+from worker.records import CONTEXT_HEADERS, Headers
 
-TRACEPARENT, TRACESTATE = "traceparent", "tracestate"
 MAX_BYTES = 512
 """Longer values are not read: 512 characters are what the standard asks a `tracestate` to be taken on for."""
 
@@ -22,9 +21,9 @@ def context_of(headers: Headers) -> Context | None:
     carrier = {
         name: value.decode("latin-1")
         for name, value in headers
-        if name in (TRACEPARENT, TRACESTATE) and value and len(value) <= MAX_BYTES
+        if name in CONTEXT_HEADERS and value and len(value) <= MAX_BYTES
     }
-    if TRACEPARENT not in carrier:
+    if not carrier:
         return None
     context = _propagator.extract(carrier, _nowhere)
     return context if get_current_span(context).get_span_context().is_valid else None

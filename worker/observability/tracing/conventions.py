@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from worker.errors import Cause
 from worker.ports import ServedModel
 from worker.records import DeadLetter, Labelled, Record, Retry
 from worker.settings import Settings
@@ -19,7 +20,7 @@ ENCODE = "encode"
 DROPPED = "inferry.dropped"
 """Why a window was given up: it is read again, in another span."""
 OK = "OK"
-_NO_STATUS_OF_RPC = "BAD_REPLY"
+_NO_STATUS_OF_RPC = Cause.BAD_REPLY.value
 
 
 class Place(NamedTuple):

@@ -20,7 +20,9 @@ from pydantic import SecretStr
 
 from tests.support.events import everything_happens
 from tests.support.readme import STATUS
-from worker.observability import About, Health, StatusPage, Telemetry
+from worker.observability import Telemetry
+from worker.observability.health import Health
+from worker.observability.status import About, StatusPage
 from worker.observability.status.document import PARTS, Status, status_page
 from worker.observability.status.history import SAMPLE_SECONDS, SAMPLES
 from worker.observability.status.page import HEADERS, PAGE
@@ -358,3 +360,11 @@ def test_every_field_is_documented() -> None:
         for name in part.__struct_fields__:
             assert re.search(rf"^\| `{name}` \| .{{2,}} \|$", status_page(), re.MULTILINE), name
     assert set(msgspec.json.schema(Status)["$defs"]) == {part.__name__ for part in PARTS}
+
+
+def test_several_processes_of_which_none_has_told_its_state_are_starting() -> None:
+    page = StatusPage(
+        list, About({}, {}), live=lambda: None, ready=lambda: "process 0 is starting", clock=ManualClock()
+    )
+
+    assert page.status().state == "starting"

@@ -15,6 +15,7 @@ from worker.pipeline.in_flight import Void, WindowInFlight, WindowsInFlight
 from worker.pipeline.preparing import Decoded, Encoded
 from worker.records import Window
 from worker.testing import RecordingEvents, served
+from worker.untraced import UntracedWindow
 
 ENOUGH_SECONDS = 30
 
@@ -34,7 +35,9 @@ class PendingCall:
 
 
 def window(epoch: int = 0, calls: Sequence[PendingCall] = ()) -> WindowInFlight:
-    return WindowInFlight(epoch, Decoded(Window([], {}), [], [], []), Encoded(served(), [], []), calls)
+    return WindowInFlight(
+        epoch, Decoded(Window([], {}), [], [], []), Encoded(served(), [], []), calls, UntracedWindow(1)
+    )
 
 
 def in_flight() -> tuple[WindowsInFlight, RecordingEvents]:

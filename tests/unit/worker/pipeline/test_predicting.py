@@ -18,7 +18,7 @@ from worker.pipeline.predicting import Predictions, Predictor
 from worker.pipeline.preparing import Decoded, encode_window
 from worker.records import Reason, Record, Window
 from worker.testing import FakeModel, ManualClock, RecordingEvents, running
-from worker.untraced import UNTRACED
+from worker.untraced import UntracedWindow
 
 MAX_DELAY_SECONDS = 5.0
 MAX_STRIKES = 3
@@ -49,7 +49,8 @@ class Rig:
         encoded = encode_window(
             decoded, self.model.current(), Limits(rows=max_rows, tokens=1_000, padding_tokens=1_000)
         )
-        return WindowInFlight(0, decoded, encoded, self.predictor.start(encoded, UNTRACED))
+        trace = UntracedWindow(1)
+        return WindowInFlight(0, decoded, encoded, self.predictor.start(encoded, trace), trace)
 
     def predict(self, count: int, max_rows: int = 8) -> Predictions:
         return self.predictor.finish(self.window(count, max_rows))
@@ -300,7 +301,7 @@ def test_a_version_that_is_gone_is_passed_on() -> None:
     rig = Rig()
     window = rig.window(4)
     rig.model.version = None
-    window.encoded_again(window.encoded, rig.predictor.start(window.encoded, UNTRACED))
+    window.encoded_again(window.encoded, rig.predictor.start(window.encoded, window.trace))
     with pytest.raises(ModelGone):
         rig.predictor.finish(window)
 
@@ -376,3 +377,20 @@ def test_no_version_is_waited_for_on_behalf_of_a_void_window() -> None:
     window.give_up("a test")
     with pytest.raises(Void):
         rig.predictor.wait_for_version(window, ModelGone("version 1 is not served"), 1)
+
+
+def test_a_window_that_is_given_up_while_the_server_is_proven_steady_is_probed_no_further() -> None:
+    rig = Rig()
+    rig.model.fail = fails_on({0}, lambda: ServingUnavailable("connection reset"))
+    window = rig.window(1)
+    probes: list[int] = []
+
+    def probe() -> None:
+        probes.append(len(probes))
+        if len(probes) == MAX_STRIKES + 2:  # the first ones follow a failure each, the others prove it steady
+            window.give_up("the group was rebalanced")
+
+    rig.model.probe = probe  # type: ignore[method-assign]
+    with pytest.raises(Void):
+        rig.predictor.finish(window)
+    assert len(probes) == MAX_STRIKES + 2
