@@ -79,15 +79,14 @@ class Augmentation:
         chosen = np.flatnonzero((self._random.random(len(row)) < self._spelled_share) & (self._ways[row] > 0))
         nth = self._random.random(len(chosen)) * self._ways[row[chosen]]
         ways = self._first_way[row[chosen]] + nth.astype(int)
+        sizes = self._counts[ways]
         widths = np.ones(len(row), int)
-        widths[chosen] = self._counts[ways]
+        widths[chosen] = sizes
         tokens = np.repeat(row, widths)
         # The ids of the chosen ways one after the other, and where each of them goes.
-        within = np.arange(self._counts[ways].sum()) - np.repeat(
-            np.cumsum(self._counts[ways]) - self._counts[ways], self._counts[ways]
-        )
-        into = np.repeat((np.cumsum(widths) - widths)[chosen], self._counts[ways]) + within
-        tokens[into] = self._pieces[np.repeat(self._starts[ways], self._counts[ways]) + within]
+        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        into = np.repeat((np.cumsum(widths) - widths)[chosen], sizes) + within
+        tokens[into] = self._pieces[np.repeat(self._starts[ways], sizes) + within]
         return tokens
 
 

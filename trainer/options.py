@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from protos.model_card import MAX_TOKENS
+from protos.model_card import MAX_TOKENS, THRESHOLD
 
 Choice = Literal["auto", "tfds", "package"]
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
@@ -31,8 +31,14 @@ PLAIN = Parameter(negative=())
 
 
 def _is_range(_: type[object], value: tuple[float, float] | None) -> None:
-    if value is not None and not 0 <= value[0] < value[1] <= 1:
+    if value is None:
+        return
+    if not 0 <= value[0] < value[1] <= 1:
         raise ValueError("FROM has to be below TO, and both between 0 and 1")
+    if not value[0] <= THRESHOLD <= value[1]:
+        raise ValueError(
+            f"FROM to TO has to hold the threshold {THRESHOLD:g}: beyond it a score would change its label"
+        )
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ LENGTHS = ((0, 50), (51, 150), (151, 300), (301, 600), (601, None))
 """Tokens of a review, from and to, both included."""
 MAX_BYTES: int = Settings.model_fields["max_review_bytes"].default
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-UNSURE = ((0.45, 0.55), (0.4, 0.6), (0.3, 0.7), (0.2, 0.8), (0.1, 0.9))
+UNSURE = ((0.4, 0.6), (0.3, 0.7), (0.2, 0.8), (0.1, 0.9))
 SPECIAL_TEXTS = (
     ("nothing", ""),
     ("white space alone", " \t\n "),

@@ -77,8 +77,8 @@ capitals, in HTML (`<br />` apart) or with runs of spaces are best brought to pl
 NORMALISED = """\
 The model sees a review as the mean of its subwords. Before a text is encoded, in training as in the worker, it is
 normalised by `{name}`, which the model's card names: HTML, capitals, accents, punctuation and white space leave no trace in
-it, so that they cannot move a score. What is left is spelling. A word that no training review has is cut into smaller
-subwords, which say less, or something else."""
+it, so that they cannot move a score; a tag that another one tears apart can. What is left is spelling. A word that no
+training review has is cut into smaller subwords, which say less, or something else."""
 
 
 def markdown(report: Report) -> str:

@@ -92,6 +92,26 @@ def test_what_is_missing_is_said_in_a_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("least", "most", "sentence"),
+    [
+        ("0.7", "0.5", "FROM has to be below TO"),
+        ("0.5", "1.5", "both between 0 and 1"),
+        ("0.7", "0.9", "has to hold the threshold 0.6"),
+        ("0.4", "0.55", "has to hold the threshold 0.6"),
+    ],
+)
+def test_a_range_of_uncertain_scores_that_cannot_be_is_refused(
+    least: str, most: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(["train", "--uncertain", least, most])
+
+    assert ended.value.code == ExitCode.USAGE
+    said = capsys.readouterr()
+    assert sentence in " ".join((said.out + said.err).replace("│", " ").split())
+
+
 def test_without_the_extra_it_says_how_to_get_it() -> None:
     hidden = "import sys; sys.modules['tensorflow'] = None; from trainer.__main__ import main; main()"
 
