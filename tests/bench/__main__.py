@@ -30,7 +30,7 @@ from producer.dataset import imdb_reviews
 from producer.push import push
 from protos.codecs import ReviewMessage
 from tests.bench import latency, plot, stages
-from tests.bench.candidates import BARE, BEST, CANDIDATES, KAFKA_PYTHON, LEAST, LIBRDKAFKA, ONCE, Candidate
+from tests.bench.candidates import BEST, CANDIDATES, KAFKA_PYTHON, LEAST, LIBRDKAFKA, ONCE, Candidate
 from tests.bench.checking import Answer, check, read_answers
 from tests.bench.figures import Figures, Measured, Row, Wait, page
 from tests.bench.running import Place
@@ -86,7 +86,7 @@ def _options() -> argparse.Namespace:
 
 def _chosen(options: argparse.Namespace) -> list[Candidate]:
     found = [each for each in CANDIDATES if not options.only or any(part in each.name for part in options.only)]
-    return [each for each in found if not (options.null_model and "REST" in each.name)]
+    return [each for each in found if not (options.null_model and each.needs_rest)]
 
 
 @contextlib.contextmanager
@@ -154,7 +154,7 @@ class Bench:
     def _run(self, candidate: Candidate, reviews: int) -> Measured:
         server = self._null if candidate.null_model else self._server
         place = self._place(server)
-        if candidate.name != BARE:
+        if candidate.reads_topic:
             # Pushed first, so that the candidate is never short of them.
             numbered = (ReviewMessage(str(n), text) for n, text in enumerate(islice(cycle(self._texts), reviews)))
             summary = push(numbered, Connection.find(self._bootstrap), topic=place.topics[0])

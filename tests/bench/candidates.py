@@ -12,7 +12,6 @@ LEAST, ONCE = ("--delivery", "at-least-once"), ("--delivery", "exactly-once")
 BEST = "worker, librdkafka, exactly once"
 """The candidate that the targets are about."""
 TWO = f"{BEST}, 2 processes"
-BARE = "floor: bare Predict calls"
 SLOW_SHARE = 25
 """The tutorial's loop gets one review in so many: it would take half an hour."""
 
@@ -23,34 +22,30 @@ class Candidate(msgspec.Struct, frozen=True):
     name: str
     module: str
     arguments: tuple[str, ...] = ()
+    """A worker's; a loop takes none."""
     share: int = 1
     """It gets one review in so many."""
+    reads_topic: bool = True
+    answers: bool = True
+    """Whether it writes labels that can be checked; a floor writes none."""
+    needs_rest: bool = False
+    """Whether it speaks to the model server over REST, which the null model has not."""
     null_model: bool = False
     """Whether it runs against the model server that costs nothing (see null_model), to find out what bounds the worker."""
 
-    @property
-    def is_worker(self) -> bool:
-        """Whether it is the worker, in one form or another."""
-        return self.name.startswith("worker")
-
-    @property
-    def answers(self) -> bool:
-        """Whether it writes labels that can be checked; a floor writes none."""
-        return not self.name.startswith("floor")
-
     def run(self, reviews: int, place: Place) -> Measured:
         """Runs it over topics that already hold that many reviews."""
-        if self.is_worker:
+        if self.arguments:
             return run_worker(self.module, self.arguments, reviews, place)
         return run_loop(self.module, reviews, place)
 
 
 LOOPS = "tests.bench.loops"
 CANDIDATES = (
-    Candidate("floor: kafka-python", f"{LOOPS}.floor_kafka_python"),
-    Candidate("floor: librdkafka", f"{LOOPS}.floor_librdkafka"),
-    Candidate(BARE, f"{LOOPS}.bare_predict"),
-    Candidate("the tutorial's loop: one review, one REST call", f"{LOOPS}.tutorial", share=SLOW_SHARE),
+    Candidate("floor: kafka-python", f"{LOOPS}.floor_kafka_python", answers=False),
+    Candidate("floor: librdkafka", f"{LOOPS}.floor_librdkafka", answers=False),
+    Candidate("floor: bare Predict calls", f"{LOOPS}.bare_predict", reads_topic=False, answers=False),
+    Candidate("the tutorial's loop: one review, one REST call", f"{LOOPS}.tutorial", share=SLOW_SHARE, needs_rest=True),
     Candidate("a plain batch loop: librdkafka, tfds, official stubs", f"{LOOPS}.batches", share=2),
     Candidate("worker, kafka-python, at least once", "worker", (*KAFKA_PYTHON, *LEAST)),
     Candidate("worker, kafka-python, exactly once", "worker", (*KAFKA_PYTHON, *ONCE)),

@@ -7,10 +7,11 @@ from kafka import KafkaConsumer, TopicPartition
 
 from protos.codecs import decode_result
 from protos.forms import CodecError
+from protos.model_card import THRESHOLD
+from tests.support.harness import iter_committed
 
 TOLERANCE = 1e-4
 """By so much may scores differ: loops pad otherwise, and a sum of floats depends on its order."""
-THRESHOLD = 0.6
 TAIL = 20
 """Offsets at a partition's end among which there is a record, beside the markers of transactions."""
 
@@ -24,19 +25,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 def read_answers(bootstrap: str, topic: str) -> list[tuple[bytes, Answer]]:
     """Key and answer of every committed record in the topic."""
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed", metrics_enabled=False)
-    try:
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
-        consumer.assign(partitions)
-        consumer.seek_to_beginning()
-        ends = consumer.end_offsets(partitions)
-        found: list[tuple[bytes, Answer]] = []
-        while any(consumer.position(partition) < end for partition, end in ends.items()):
-            for records in consumer.poll(500).values():
-                found += [(record.key, _answer(record.value)) for record in records]
-        return found
-    finally:
-        consumer.close()
+    return [(record.key or b"", _answer(record.value or b"")) for record in iter_committed(bootstrap, topic)]
 
 
 def last_written_seconds(bootstrap: str, topic: str) -> float:

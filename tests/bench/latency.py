@@ -7,7 +7,8 @@ hide just the waits that matter.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from itertools import cycle, islice
 from threading import Thread
 
 from confluent_kafka import Consumer, Producer
@@ -71,17 +72,12 @@ def _waits(place: Place, texts: Sequence[str], per_second: float, count: int) ->
 
 def _send(bootstrap: str, topic: str, texts: Sequence[str], count: int, due: Callable[[int], float]) -> None:
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
-    for n, text in zip(range(count), _again(texts), strict=False):
+    for n, text in enumerate(islice(cycle(texts), count)):
         while (left := due(n) - time.perf_counter()) > 0:
             producer.poll(0)
             time.sleep(min(left, 0.005))
         producer.produce(topic, encode_review(ReviewMessage(str(n), text)), key=b"%d" % n)
     producer.flush()
-
-
-def _again(texts: Sequence[str]) -> Iterator[str]:
-    while True:
-        yield from texts
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from protos.serving import prediction_pb2, tensor_pb2
-from tests.bench.model import vocabulary
+from tests.bench.model import version
 from tests.support.fake_serving import FakeServing, Version
 from trainer.versions.layout import CARD_FILE, EXTRA
 from worker.text import Vocabulary
@@ -47,7 +47,7 @@ class NullServing(FakeServing):
 def main() -> None:
     """Serves until standard input ends."""
     folder = Path(sys.argv[1])
-    server = NullServing(vocabulary(folder), (folder / EXTRA / CARD_FILE).read_bytes())
+    server = NullServing(version(folder).vocabulary(), (folder / EXTRA / CARD_FILE).read_bytes())
     sys.stdout.write(server.target + "\n")
     sys.stdout.flush()
     sys.stdin.read()

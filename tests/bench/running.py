@@ -12,10 +12,10 @@ import msgspec
 import psutil
 import requests
 
+from deploy.local.ports import free_port
 from tests.bench.checking import last_written_seconds
 from tests.bench.figures import Measured
 from tests.bench.loops.stopwatch import Reading, peak_bytes
-from tests.support.model_server import free_ports
 
 GIVE_UP_SECONDS = 1800
 LOOK_SECONDS = 1.0
@@ -81,7 +81,7 @@ class WorkerUnderTest:
     """A worker over a place's topics; its group is named after the topic of reviews."""
 
     def __init__(self, place: Place, arguments: Sequence[str] = (), *, module: str = "worker") -> None:
-        port = free_ports(1)[0]
+        port = free_port()
         self._url = f"http://127.0.0.1:{port}"
         reviews, results, dead = place.topics
         command = [sys.executable, "-m", module, "run", "--bootstrap", place.bootstrap, "--serving", place.grpc_target]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from protos.codecs import ReviewMessage, encode_review
 from protos.forms import Form
+from protos.model_card import THRESHOLD
 from tests.bench.figures import Stage
 from tests.bench.model import encoder as model_encoder
 from worker.kafka.answers import AnswerWriter
@@ -29,7 +30,7 @@ def measure(model: Path, texts: Sequence[str]) -> list[Stage]:
     """The least of some rounds for each step, over windows of the default size. `model` is a version's folder."""
     settings = Settings()
     encoder = model_encoder(model)
-    served = ServedModel("sentiment_classifier", 1, ("negative", "positive"), 0.6, encoder)
+    served = ServedModel("sentiment_classifier", 1, ("negative", "positive"), THRESHOLD, encoder)
     windows = _windows(texts, settings.window_records)
     decode, limits, writer = decoder(settings.max_review_bytes), batch_limits(settings), _writer()
     stages: list[Stage] = []

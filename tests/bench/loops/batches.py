@@ -19,9 +19,10 @@ import tensorflow_datasets as tfds
 from confluent_kafka import Consumer, Producer
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from protos.model_card import THRESHOLD
 from tests.bench.loops.floor_librdkafka import take_all
 from tests.bench.loops.stopwatch import Stopwatch
-from tests.bench.model import normalise
+from tests.bench.model import version
 
 ROWS = 256
 
@@ -30,7 +31,7 @@ def main() -> None:
     """Prints the stopwatch's reading."""
     bootstrap, source, target, count, folder, serving = *sys.argv[1:4], int(sys.argv[4]), *sys.argv[5:7]
     vocabulary = Path(folder) / "assets.extra" / "vocabulary"
-    plain = normalise(Path(folder))
+    plain = version(Path(folder)).normaliser()
     encoder = tfds.deprecated.text.SubwordTextEncoder.load_from_file(str(vocabulary))
     consumer = Consumer(
         {
@@ -53,7 +54,7 @@ def main() -> None:
             continue
         rows = [encoder.encode(plain(json.loads(record.value())["text"])) for record in records]
         for record, score in zip(records, _scores(stub, input_name, rows), strict=True):
-            label = "positive" if score >= 0.6 else "negative"
+            label = "positive" if score >= THRESHOLD else "negative"
             producer.produce(target, json.dumps({"label": label, "score": score}), key=record.key())
         producer.flush()
         consumer.commit(asynchronous=False)

@@ -16,15 +16,16 @@ import requests
 import tensorflow_datasets as tfds
 from kafka import KafkaConsumer, KafkaProducer
 
+from protos.model_card import THRESHOLD
 from tests.bench.loops.stopwatch import Stopwatch
-from tests.bench.model import normalise
+from tests.bench.model import version
 
 
 def main() -> None:
     """Prints the stopwatch's reading."""
     bootstrap, source, target, count, folder, _, rest = *sys.argv[1:4], int(sys.argv[4]), *sys.argv[5:8]
     vocabulary = Path(folder) / "assets.extra" / "vocabulary"
-    plain = normalise(Path(folder))
+    plain = version(Path(folder)).normaliser()
     encoder = tfds.deprecated.text.SubwordTextEncoder.load_from_file(str(vocabulary))
     consumer = KafkaConsumer(source, bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     producer = KafkaProducer(bootstrap_servers=bootstrap)
@@ -35,7 +36,7 @@ def main() -> None:
         body = json.dumps({"signature_name": "serving_default", "instances": [encoder.encode(plain(text))]})
         reply = requests.post(url, data=body, headers={"content-type": "application/json"}, timeout=60)
         score = json.loads(reply.text)["predictions"][0][0]
-        label = "positive" if score >= 0.6 else "negative"
+        label = "positive" if score >= THRESHOLD else "negative"
         producer.send(target, json.dumps({"label": label, "score": score}).encode(), key=record.key)
     producer.flush()
     watch.tell()
