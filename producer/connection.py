@@ -38,6 +38,11 @@ STACK_FILE = Path(".inferry/stack.json")
 _UNKNOWN_TOPIC = 3  # UNKNOWN_TOPIC_OR_PARTITION of the Kafka protocol
 
 
+_NAMES = sorted((name.replace("_", "-") for name in KafkaSettings.model_fields), key=len, reverse=True)
+_SETTING = re.compile(rf"(?<![\w./-])(?:{'|'.join(name for name in _NAMES if name.startswith('kafka-'))})(?![\w-])")
+"""The name of a setting, and not the part of a path or a host that looks like one."""
+
+
 class Connection(KafkaSettings):
     """How to reach Kafka. Make it with `Connection.find`; it never shows its password."""
 
@@ -149,9 +154,7 @@ def _sentence(error: ValidationError | SecretsFolderMissing) -> str:
 
 def _as_environment(sentence: str) -> str:
     """Settings by their environment variables: these commands have no flags for them."""
-    return re.sub(r"\bkafka(-[a-z]+)+", lambda found: "INFERRY_" + found[0].upper().replace("-", "_"), sentence).rstrip(
-        "."
-    )
+    return _SETTING.sub(lambda found: "INFERRY_" + found[0].upper().replace("-", "_"), sentence).rstrip(".")
 
 
 class _LastComplaint(logging.Handler):

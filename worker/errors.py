@@ -129,6 +129,6 @@ class DeadLetterLimitReached(WorkerError):
 
 
 class KafkaUnavailable(WorkerError):
-    """Kafka could not be reached, or refused us, at start."""
+    """Kafka could not be reached at start, or refuses us."""
 
     exit_code = ExitCode.UNAVAILABLE

@@ -14,7 +14,7 @@ from kafka.errors import KafkaError
 from deploy.local.errors import DiskFull, ProcessDied
 from deploy.local.jars import ensure_jars
 from deploy.local.java import find_java
-from deploy.local.ports import LOOPBACK, accepts, free_port, require_free
+from deploy.local.ports import LOOPBACK, accepts, free_port, free_ports, require_free
 from deploy.local.processes import Process
 
 JARS = Path(".inferry/kafka")
@@ -127,10 +127,7 @@ class Broker:
         Raises PortTaken, MissingPrerequisite, NoNetwork, Damaged, DiskFull or ProcessDied."""
         if self.running:
             return self.bootstrap
-        if self.port is None:
-            self.port = free_port()
-        for listener in self._listeners.keys() - self._listener_ports.keys():
-            self._listener_ports[listener] = free_port()
+        self.port = self._choose_ports()
         require_free(self.port, "Kafka")
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._require_room()
@@ -170,6 +167,13 @@ class Broker:
     def resume(self) -> None:
         """SIGCONT."""
         self.process.signal(signal.SIGCONT)
+
+    def _choose_ports(self) -> int:
+        """Chooses those that were not given or chosen before, all at once, since they have to differ; returns the first."""
+        missing = [listener for listener in self._listeners if listener not in self._listener_ports]
+        port, *others = free_ports(1 + len(missing))
+        self._listener_ports |= dict(zip(missing, others, strict=True))
+        return self.port or port
 
     def _require_room(self) -> None:
         free = shutil.disk_usage(self.data_dir).free

@@ -79,6 +79,14 @@ def free_port() -> int:
     raise PortTaken(f"No free port was found: {TRIES} of them, chosen at random, are all in use.")
 
 
+def free_ports(count: int) -> list[int]:
+    """So many different ones; see free_port."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return list(found)
+
+
 def _beside_the_ephemeral() -> range:
     """The larger of the two ranges below and above the ephemeral ports; those themselves where they leave too little."""
     try:

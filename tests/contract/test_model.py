@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deploy.local.ports import free_ports
 from tests.support.harness import wait_for
-from tests.support.model_server import free_ports, running_model_server
+from tests.support.model_server import running_model_server
 from tests.support.models import BAD, GOOD, PLAIN, TinyModel, export_tiny
 from worker.clock import SystemClock
 from worker.errors import ModelGone, ServingRejected, ServingUnavailable

@@ -15,7 +15,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from deploy.local.broker import JARS, Broker
-from deploy.local.ports import LOOPBACK, free_port
+from deploy.local.ports import LOOPBACK, free_port, free_ports
 from deploy.local.processes import Process
 from tests.conftest import create_topics
 from tests.faults.checker import Expect, Report, Topics, check_topics
@@ -24,7 +24,6 @@ from tests.faults.proxy import Proxy
 from tests.faults.reviews import POISON
 from tests.faults.slots import PROGRAM, SETTINGS, History, Slot, make_slot
 from tests.support.harness import WORKER, WorkerProcess, wait_for
-from tests.support.model_server import free_ports
 from tests.support.models import TinyModel, export_tiny
 
 GROUP = "faults"

@@ -14,7 +14,8 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.support.model_server import free_ports, running_model_server
+from deploy.local.ports import free_ports
+from tests.support.model_server import running_model_server
 from tests.support.model_server_models import save_broken, save_scorer, save_waiter, tf
 from tests.support.model_server_requests import (
     model_service_stub,

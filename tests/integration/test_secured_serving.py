@@ -10,9 +10,10 @@ from typing import Any
 import grpc
 import pytest
 
+from deploy.local.ports import free_ports
 from tests.integration.test_model_server_flags import ssl_config
 from tests.support.certificates import Authority
-from tests.support.model_server import ServerHandle, free_ports, running_model_server
+from tests.support.model_server import ServerHandle, running_model_server
 from worker.clock import SystemClock
 from worker.errors import ServingUnavailable
 from worker.serving import make_model

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from deploy.local.broker import Broker
+from deploy.local.ports import free_ports
 from tests.integration.conftest import MakeWorld, deliveries_and_clients
 from tests.support.harness import WorkerProcess, wait_for
-from tests.support.model_server import free_ports, running_model_server
+from tests.support.model_server import running_model_server
 from tests.support.worker_world import Load, World, delivered, logged, state, total
 
 # kafka-python, with which these tests feed the worker, leaves the sockets of refused connections to the garbage collector.

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from deploy.local.broker import Broker
+from deploy.local.ports import free_ports
 from tests.integration.conftest import MakeWorld, both_clients
 from tests.support.harness import WorkerProcess, review_json, wait_for
-from tests.support.model_server import free_ports
 from tests.support.worker_world import World
 
 

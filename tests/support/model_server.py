@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.ports import free_port
+from deploy.local.ports import free_ports
 from deploy.local.processes import TETHER
 
 _STOP_SECONDS = 20
@@ -51,14 +51,6 @@ class ServerHandle(ServerAddress):
         """SIGKILL."""
         self.process.kill()
         self.process.wait(_STOP_SECONDS)
-
-
-def free_ports(count: int) -> list[int]:
-    """Different ports of the loopback address that nothing listens on now."""
-    found: set[int] = set()
-    while len(found) < count:
-        found.add(free_port())
-    return list(found)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,6 @@ What is here knows no Kafka client and no gRPC: the adapters map it to theirs.""
 
 from worker.security.files import Unusable
 from worker.security.kafka import KafkaSettings
-from worker.security.tokens import Token, TokenSource, TokenUnavailable
+from worker.security.tokens import TokenSource, TokenUnavailable
 
-__all__ = ["KafkaSettings", "Token", "TokenSource", "TokenUnavailable", "Unusable"]
+__all__ = ["KafkaSettings", "TokenSource", "TokenUnavailable", "Unusable"]

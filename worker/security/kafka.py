@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ from pydantic_settings import (
 )
 
 from worker.security.files import Named, check_pem, secret
-from worker.security.tokens import TokenSource, TokenUnavailable, command_words
+from worker.security.tokens import TokenSource
 
 SECRETS_DIR = "INFERRY_SECRETS_DIR"
 """The environment variable that names a folder of secrets, such as a mounted Kubernetes Secret: a file for each setting,
@@ -74,8 +75,9 @@ class KafkaSettings(BaseSettings):
             self.kafka_ssl_key_password, Named("kafka-ssl-key-password-file", self.kafka_ssl_key_password_file)
         )
 
+    @cached_property
     def oauth_tokens(self) -> TokenSource | None:
-        """Where OAUTHBEARER's tokens come from; None for another mechanism."""
+        """Where OAUTHBEARER's tokens come from, the same for every client; None for another mechanism."""
         if self.kafka_sasl_mechanism != OAUTHBEARER:
             return None
         if self.kafka_oauth_token_file:
@@ -116,13 +118,8 @@ class KafkaSettings(BaseSettings):
             raise ValueError(
                 f"kafka-sasl-mechanism {OAUTHBEARER} needs one of kafka-oauth-token-file and kafka-oauth-token-command"
             )
-        try:
-            if self.kafka_oauth_token_file:
-                TokenSource("kafka-oauth-token-file", file=self.kafka_oauth_token_file).token()
-            else:
-                command_words("kafka-oauth-token-command", self.kafka_oauth_token_command.get_secret_value())
-        except TokenUnavailable as error:
-            raise ValueError(str(error)) from None
+        if self.oauth_tokens is not None:
+            self.oauth_tokens.check()
 
     def _check_tls(self) -> None:
         protocol = self.kafka_security_protocol

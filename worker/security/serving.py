@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.security.files import Named, check_pem
-from worker.security.tokens import TokenSource, TokenUnavailable
+from worker.security.tokens import TokenSource
 
 
 def check_serving(*, tls: bool, ca_file: str, cert_file: str, key_file: str, server_name: str, token_file: str) -> None:
@@ -27,7 +27,4 @@ def check_serving(*, tls: bool, ca_file: str, cert_file: str, key_file: str, ser
         password=Named("", ""),
     )
     if token_file:
-        try:
-            TokenSource("serving-token-file", file=token_file).token()
-        except TokenUnavailable as error:
-            raise ValueError(str(error)) from None
+        TokenSource("serving-token-file", file=token_file).check()

@@ -63,6 +63,16 @@ class TokenSource:
                 self._kept = (now, self._run())
             return self._kept[1]
 
+    def check(self) -> None:
+        """Whether a token can be had, as far as that shows without running a command. Raises ValueError."""
+        try:
+            if self._file:
+                self._read_file()
+            else:
+                self._words()
+        except TokenUnavailable as error:
+            raise ValueError(str(error)) from None
+
     def _read_file(self) -> Token:
         try:
             return self._parsed(Path(self._file).read_bytes(), self._file)
@@ -72,7 +82,7 @@ class TokenSource:
             ) from None
 
     def _run(self) -> Token:
-        words = command_words(self._setting, self._command)
+        words = self._words()
         try:
             done = subprocess.run(
                 words,
@@ -90,24 +100,23 @@ class TokenSource:
             raise TokenUnavailable(f"{self._setting}: {words[0]} ended with exit code {done.returncode}")
         return self._parsed(done.stdout, words[0])
 
+    def _words(self) -> list[str]:
+        """The command as a list of words. Raises TokenUnavailable where it has none or its program is not there."""
+        try:
+            words = shlex.split(self._command)
+        except ValueError as error:
+            raise TokenUnavailable(f"{self._setting} is no command: {error}") from None
+        if not words:
+            raise TokenUnavailable(f"{self._setting} is no command")
+        if shutil.which(words[0]) is None:
+            raise TokenUnavailable(f"{self._setting}: there is no program {words[0]}")
+        return words
+
     def _parsed(self, content: bytes, origin: str) -> Token:
         value = content.decode("ascii", "replace").strip()
         if not _TOKEN.fullmatch(value):
             raise TokenUnavailable(f"{self._setting}: {origin} gives no token: one word of printable ASCII is expected")
         return Token(value, _expiry(value) or self._now_seconds() + ASSUMED_SECONDS)
-
-
-def command_words(setting: str, command: str) -> list[str]:
-    """The command as a list of words. Raises TokenUnavailable where it has none or its program is not there."""
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise TokenUnavailable(f"{setting} is no command: {error}") from None
-    if not words:
-        raise TokenUnavailable(f"{setting} is no command")
-    if shutil.which(words[0]) is None:
-        raise TokenUnavailable(f"{setting}: there is no program {words[0]}")
-    return words
 
 
 def _expiry(token: str) -> float | None:

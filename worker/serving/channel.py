@@ -66,25 +66,24 @@ class Channel:
         """One call, as a grpc future. Raises ValueError when closed."""
         return self._channel.unary_unary(method).future(request, timeout=timeout_seconds, metadata=metadata)
 
-    def renew(self) -> bool:
-        """Takes changed files up, for the calls that begin from now on; returns whether it did. Files that cannot be used,
+    def renew(self) -> None:
+        """Takes changed files up, for the calls that begin from now on. Files that cannot be used,
         such as a certificate whose key is not there yet, are looked at again at the next call."""
         state = _state(self._options)
         if state == self._state:
-            return False
+            return
         try:
             opened = _open(self._options)
         except (ValueError, ConfigError):
-            return False
+            return
         with self._lock:
             if self._closed:
                 opened.close()
-                return False
+                return
             before, self._before, self._channel = self._before, self._channel, opened
         self._state = state
         if before is not None:
             before.close()
-        return True
 
     def close(self) -> None:
         """Ends every call. Idempotent."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.ports import free_port
-from producer.connection import Connection, stack_address
+from producer.connection import Connection, _as_environment, stack_address
 from producer.errors import ConnectionConfigError, ExitCode
 
 ROOT = Path(__file__).parents[3]
@@ -86,3 +86,13 @@ def test_a_broker_that_is_not_there_is_told_in_one_sentence() -> None:
     assert done.stderr.startswith(f"inferry-producer: Kafka did not let us in at {address} (from --bootstrap)")
     assert "connection refused" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_only_settings_are_told_by_their_environment_variables() -> None:
+    told = _as_environment(
+        "/run/secrets/kafka-password cannot be read; Kafka at kafka-broker.prod:9093: set kafka-sasl-password."
+    )
+
+    assert told == (
+        "/run/secrets/kafka-password cannot be read; Kafka at kafka-broker.prod:9093: set INFERRY_KAFKA_SASL_PASSWORD"
+    )

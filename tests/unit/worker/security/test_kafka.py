@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,3 +187,13 @@ def test_a_refusal_that_nobody_catches_holds_no_secret() -> None:
     with pytest.raises(ValidationError) as raised:
         Settings(kafka_sasl_password=CANARY)
     assert CANARY not in f"{raised.value} {raised.value!r}"
+
+
+def test_every_client_of_a_program_has_its_tokens_from_one_source() -> None:
+    settings = KafkaSettings(
+        kafka_security_protocol="SASL_SSL",
+        kafka_sasl_mechanism="OAUTHBEARER",
+        kafka_oauth_token_command=shlex.join([sys.executable, "-c", "print('token')"]),
+    )
+
+    assert settings.oauth_tokens is settings.oauth_tokens

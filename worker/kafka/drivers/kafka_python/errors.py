@@ -38,6 +38,13 @@ class NoToken(_Told):
     """There is no OAUTHBEARER token to be had. Made by first_connect, too."""
 
 
+class TokenAway(kafka_errors.KafkaConnectionError):  # type: ignore[misc]
+    """There is no token now. To the client that is an outage: it connects again, and asks for one then."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 CREDENTIALS = (
     NoToken,
     kafka_errors.SaslAuthenticationFailedError,

@@ -19,8 +19,7 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
 from worker.kafka.drivers.kafka_python import tls
-from worker.kafka.drivers.kafka_python.errors import CREDENTIALS, NoToken, TlsRefusedError
-from worker.security import TokenUnavailable
+from worker.kafka.drivers.kafka_python.errors import CREDENTIALS, NoToken, TlsRefusedError, TokenAway
 
 Received = tuple[bytes, Exception | None]
 
@@ -53,10 +52,9 @@ class _TellingManager(KafkaConnectionManager):  # type: ignore[misc]  # kafka-py
         except CREDENTIALS as error:
             self._note_unless_known(error)
             raise
-        except TokenUnavailable as error:
-            refusal = NoToken(str(error))
-            self._note_unless_known(refusal)
-            raise refusal from error
+        except TokenAway as error:
+            self._note_unless_known(NoToken(str(error)))
+            raise
 
     async def _build_transport(self, node: Any, timeout_at: float | None = None) -> Any:
         try:

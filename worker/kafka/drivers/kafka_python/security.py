@@ -6,12 +6,13 @@ from typing import Any
 
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
-from worker.security import KafkaSettings, TokenSource
+from worker.kafka.drivers.kafka_python.errors import TokenAway
+from worker.security import KafkaSettings, TokenSource, TokenUnavailable
 
 
 def security_options(kafka: KafkaSettings) -> dict[str, Any]:
     """The client's options. Secrets are read from their files now. Raises Unusable where one cannot be read any more."""
-    tokens = kafka.oauth_tokens()
+    tokens = kafka.oauth_tokens
     return {
         "security_protocol": kafka.kafka_security_protocol,
         "sasl_mechanism": kafka.kafka_sasl_mechanism or None,
@@ -31,5 +32,8 @@ class _TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # kafka-pyth
         self._tokens = tokens
 
     def token(self) -> str:
-        """Asked for at each connection, and again before the broker ends the session (KIP-368)."""
-        return self._tokens.token().value
+        """Asked for at each connection, and again before the broker ends the session (KIP-368). Raises TokenAway."""
+        try:
+            return self._tokens.token().value
+        except TokenUnavailable as error:
+            raise TokenAway(str(error)) from error

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import ssl
 
+from worker.kafka.drivers.tls_advice import NO_TLS, OUR_CERTIFICATE, UNKNOWN_AUTHORITY
+
 # X509_V_ERR_… of OpenSSL's x509_vfy.h
 _EXPIRED = 10
 _OTHER_NAME = (62, 64)
 
 _ADVICE = (
     # Alerts (RFC 8446, section 6.2) with which a broker answers our certificate, or the lack of one.
-    (
-        ("ALERT", "CERTIFICATE"),
-        "the brokers want another certificate of ours. Set kafka-ssl-certfile and kafka-ssl-keyfile to one they trust",
-    ),
-    (
-        ("ALERT_UNKNOWN_CA",),
-        "the brokers do not know who signed the certificate in kafka-ssl-certfile. Use one they trust",
-    ),
-    (("WRONG_VERSION_NUMBER",), "what listens there speaks no TLS. Check kafka-security-protocol and the port"),
-    (("RECORD_LAYER_FAILURE",), "what listens there speaks no TLS. Check kafka-security-protocol and the port"),
+    (("ALERT", "CERTIFICATE"), OUR_CERTIFICATE),
+    (("ALERT_UNKNOWN_CA",), UNKNOWN_AUTHORITY),
+    (("WRONG_VERSION_NUMBER",), NO_TLS),
+    (("RECORD_LAYER_FAILURE",), NO_TLS),
 )
 
 

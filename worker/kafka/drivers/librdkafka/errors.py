@@ -19,7 +19,7 @@ from worker.kafka.driver import (
     Unreachable,
     UnreadableRecord,
 )
-from worker.kafka.drivers.librdkafka.security import tls_refusal
+from worker.kafka.drivers.librdkafka import tls
 from worker.security import TokenUnavailable, Unusable
 
 TABLE: tuple[tuple[type[KafkaFailure], tuple[int, ...]], ...] = (
@@ -123,7 +123,7 @@ class Heard:
 
     def __call__(self, error: KafkaError) -> None:
         """See the class. Never raises: the client would lose what it is about to hand out."""
-        told = tls_refusal(error)
+        told = tls.refusal(error)
         failure = ours(error) if told is None else TlsRefused(told, error.name())
         if isinstance(failure, (CredentialsRefused, TlsRefused)):
             self.refusal = failure

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from kafka import errors as kafka_errors
 
 from worker.kafka import driver
 from worker.kafka.drivers.kafka_python.errors import TABLE, ours, translated
+from worker.kafka.drivers.kafka_python.security import security_options
+from worker.security import KafkaSettings
 
 
 @pytest.mark.parametrize(("failure", "theirs"), [(row, error) for row, errors in TABLE for error in errors])
@@ -46,3 +50,20 @@ def test_an_error_of_nobody_is_a_bug_and_stays() -> None:
 def test_a_failure_of_ours_stays_as_it_is() -> None:
     failure = driver.TooLarge("by us")
     assert ours(failure) is failure
+
+
+def test_a_token_that_cannot_be_had_when_the_client_connects_again_is_an_outage(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("opaque")
+    kafka = KafkaSettings(
+        kafka_security_protocol="SASL_SSL", kafka_sasl_mechanism="OAUTHBEARER", kafka_oauth_token_file=str(token)
+    )
+    provider = security_options(kafka)["sasl_oauth_token_provider"]
+    assert provider.token() == "opaque"
+    token.unlink()
+
+    with (
+        pytest.raises(driver.Unreachable, match=r"^TokenAway: kafka-oauth-token-file: .* cannot be read"),
+        translated(),
+    ):
+        provider.token()

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from worker.kafka.drivers.kafka_python.tls import refusal
-from worker.kafka.drivers.librdkafka.security import tls_refusal
+from worker.kafka.drivers.librdkafka import tls as librdkafka_tls
 
 
 def ssl_error(reason: str) -> ssl.SSLError:
@@ -24,6 +24,7 @@ def ssl_error(reason: str) -> ssl.SSLError:
         ("SSLV3_ALERT_BAD_CERTIFICATE", "kafka-ssl-certfile"),
         ("TLSV1_ALERT_UNKNOWN_CA", "kafka-ssl-certfile"),
         ("WRONG_VERSION_NUMBER", "kafka-security-protocol"),
+        ("RECORD_LAYER_FAILURE", "kafka-security-protocol"),
     ],
 )
 def test_kafka_python_names_the_setting(reason: str, said: str) -> None:
@@ -49,5 +50,5 @@ def test_a_connection_that_was_cut_is_an_outage(error: BaseException | None) -> 
     ],
 )
 def test_librdkafka_names_the_setting(code: int, text: str, said: str | None) -> None:
-    told = tls_refusal(KafkaError(code, text))
+    told = librdkafka_tls.refusal(KafkaError(code, text))
     assert told is None if said is None else said in str(told)
