@@ -12,16 +12,17 @@ import time
 from multiprocessing.connection import Connection
 from threading import Event
 
+import msgspec
+
 from protos.codecs import ReviewMessage
 from protos.forms import Form
 from tests.support.otlp import Collector, traceparent
-from worker.backoff import Backoff
 from worker.kafka.answers import AnswerWriter
 from worker.observability import open_tracing
-from worker.pipeline import Options, assemble
-from worker.pipeline.batching import Limits
+from worker.pipeline import assemble
 from worker.ports import Tracing
 from worker.records import Headers, Record
+from worker.service import pipeline_options
 from worker.settings import Settings
 from worker.silent_events import SilentEvents
 from worker.state import WorkerState
@@ -46,13 +47,10 @@ def cpu_microseconds(tracing: Tracing, records: list[Record]) -> float:
         source,
         FakeModel(),
         delivery,
-        Options(
+        msgspec.structs.replace(
+            pipeline_options(Settings()),
             decode=lambda record: ReviewMessage(record.result_id, (record.value or b"").decode()),
             window_records=WINDOW,
-            max_windows=4,
-            batch_limits=Limits(rows=128, tokens=65_536, padding_tokens=12_000),
-            backoff=Backoff(0.1, 5.0),
-            max_strikes=3,
             dead_letter_share=1.0,
             dead_letter_run=0,
             drain_seconds=60.0,

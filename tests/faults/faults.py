@@ -202,17 +202,22 @@ def _storm(world: World, random: Random) -> bool:
 # --- one of several processes ----------------------------------------------------------------------------------------
 
 
-def _one_process(random: Random, world: World) -> list[psutil.Process]:
+def _one_process(world: World, random: Random) -> list[psutil.Process]:
     """Of one of the workers that have any now; of those it is the only one."""
     children = [child for slot in world.slots for child in slot.children()]
     return random.sample(children, min(1, len(children)))
 
 
-@fault(PROCESSES, "SIGKILL of one process")
-def _kill_process(world: World, random: Random) -> bool:
-    chosen = _one_process(random, world)
-    signal_all(chosen, signal.SIGKILL)
-    return bool(chosen)
+def _signal_one(number: signal.Signals) -> Strike:
+    def strike(world: World, random: Random) -> bool:
+        chosen = _one_process(world, random)
+        signal_all(chosen, number)
+        return bool(chosen)
+
+    return strike
+
+
+fault(PROCESSES, "SIGKILL of one process")(_signal_one(signal.SIGKILL))
 
 
 @fault(PROCESSES, "SIGKILL of all processes but the parent")
@@ -222,16 +227,12 @@ def _kill_processes(world: World, random: Random) -> bool:
     return bool(chosen)
 
 
-@fault(PROCESSES, "SIGTERM of one process")
-def _terminate_process(world: World, random: Random) -> bool:
-    chosen = _one_process(random, world)
-    signal_all(chosen, signal.SIGTERM)
-    return bool(chosen)
+fault(PROCESSES, "SIGTERM of one process")(_signal_one(signal.SIGTERM))
 
 
 @fault(PROCESSES, "SIGSTOP of one process beyond the session timeout")
 def _pause_process(world: World, random: Random) -> bool:
-    chosen = _one_process(random, world)
+    chosen = _one_process(world, random)
     signal_all(chosen, signal.SIGSTOP)
     time.sleep(SETTINGS["session_timeout_seconds"] + random.uniform(1, 3))
     signal_all(chosen, signal.SIGCONT)

@@ -158,16 +158,14 @@ class Slot:
         process.pause()
         signal_all(children, signal.SIGSTOP)
         time.sleep(seconds)
-        process.resume()
-        signal_all(children, signal.SIGCONT)
+        _resume(process, children)
 
     def heal(self) -> None:
         """Undoes whatever a fault left behind."""
         self.disarm()
         self.kafka.let_through()
         self.kafka.mode = self.serving.mode = Mode.OPEN
-        self.process.resume()
-        signal_all(self.children(), signal.SIGCONT)
+        _resume(self.process, self.children())
 
     def stop(self) -> None:
         """Ends the supervision, then the worker with SIGTERM."""
@@ -175,8 +173,7 @@ class Slot:
         if self._keeper is not None:
             self._keeper.join()
         if self._process is not None and self._process.exit_code is None:
-            self._process.resume()
-            signal_all(self.children(), signal.SIGCONT)
+            _resume(self._process, self.children())
             self._end(self._process.stop())
 
     def close(self) -> None:
@@ -204,6 +201,11 @@ class Slot:
         if code is not None:
             self.ends.append(code)
             self._history.note("ended", worker=self.name, pid=self.process.pid, code=code)
+
+
+def _resume(process: WorkerProcess, children: Iterable[psutil.Process]) -> None:
+    process.resume()
+    signal_all(children, signal.SIGCONT)
 
 
 def signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> None:

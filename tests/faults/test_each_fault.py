@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from random import Random
 
 import pytest
 
 from tests.faults.faults import CRASHES, KAFKA, Fault, all_faults
-from tests.faults.liveness import wait_until_answered
+from tests.faults.one_fault import strike_once
 from tests.faults.reviews import Reviews
-from tests.faults.runner import Feed, Plan
 from tests.faults.world import World
 
 # The test's own clients lose their connections, too, and do not close each socket by themselves.
@@ -18,9 +16,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.lasts(10),
 ]
-
-RATE = 150.0
-SETTLE_SECONDS = 90.0
 
 
 CLIENTS = {
@@ -50,16 +45,5 @@ def working(world: World, request: pytest.FixtureRequest) -> Iterator[World]:
     indirect=["working"],
 )
 def test_nothing_is_lost_doubled_or_out_of_order(working: World, reviews: Reviews, fault: Fault) -> None:
-    feed = Feed(working, reviews, Plan(seed=0, rate=RATE))
-    feed.start()
-    try:
-        struck = fault.strike(working, Random(fault.name))
-    finally:
-        unsent = feed.finish()
-        working.heal()
-    wait_until_answered(working, SETTLE_SECONDS)
-    report = working.check(reviews.expect)
-    assert not report.violations, f"{report}\n{report.shown}\nhistory: {working.history.path}"
-    assert struck, "the fault did not strike"
-    assert unsent == 0
+    strike_once(working, reviews, fault)
     assert [slot.unexpected_ends for slot in (*working.slots, *working.spares)] == [[]] * 3

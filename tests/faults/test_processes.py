@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
-from random import Random
 
 import psutil
 import pytest
 
 from tests.faults.faults import CRASHES, PROCESSES, WORKER, Fault
-from tests.faults.liveness import wait_until_answered
+from tests.faults.one_fault import strike_once
 from tests.faults.reviews import Reviews
-from tests.faults.runner import Feed, Plan
 from tests.faults.world import World
 from tests.support.harness import wait_for
 
@@ -21,8 +19,6 @@ pytestmark = [
     pytest.mark.lasts(10),
 ]
 
-RATE = 150.0
-SETTLE_SECONDS = 90.0
 FAULTS = [
     *PROCESSES,
     *(fault for fault in (*CRASHES, *WORKER) if fault.name in ("SIGKILL after flush", "SIGTERM", "SIGTERM twice")),
@@ -55,18 +51,7 @@ def test_nothing_is_lost_doubled_or_out_of_order(several: World, reviews: Review
     [slot] = several.slots
     wait_for(lambda: len(slot.children()) == 2, 60, "both processes")
     before = slot.children()
-    feed = Feed(several, reviews, Plan(seed=0, rate=RATE))
-    feed.start()
-    try:
-        struck = fault.strike(several, Random(fault.name))
-    finally:
-        unsent = feed.finish()
-        several.heal()
-    wait_until_answered(several, SETTLE_SECONDS)
-    report = several.check(reviews.expect)
-    assert not report.violations, f"{report}\n{report.shown}\nhistory: {several.history.path}"
-    assert struck, "the fault did not strike"
-    assert unsent == 0
+    strike_once(several, reviews, fault)
     assert slot.unexpected_ends == []
     now = slot.children()
     wait_for(lambda: not any(map(runs, set(before) - set(now))), 30, "the end of those that were replaced")

@@ -13,8 +13,14 @@ import sysconfig
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 NAME = "worker.text._subwords"
+SANITIZERS = (
+    *("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    *("-Wall", "-Wextra", "-Werror"),
+)
 INCLUDE = Path(sysconfig.get_paths()["include"])
 
 
@@ -49,6 +55,24 @@ def build(folder: Path, *flags: str, name: str = "_subwords") -> Path:
     if done.returncode != 0:
         raise RuntimeError(f"{shlex.join(arguments)}\n{done.stdout}{done.stderr}")
     return built
+
+
+def sanitized(folder: Path, *flags: str, name: str = "_subwords") -> tuple[Path, dict[str, str]]:
+    """The extension built so that reads and writes outside of what is allocated, use after free and overflow end the
+    process, and the environment to run it in. Skips the test where the compiler lacks the library, but for CI."""
+    command = compiler() or []
+    done = subprocess.run([*command, "-print-file-name=libasan.so"], capture_output=True, text=True, check=False)
+    library = Path(done.stdout.strip())
+    if not library.is_absolute() and not os.environ.get("CI"):
+        pytest.skip("this compiler has no libasan.so")
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": str(library),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "PYTHONMALLOC": "malloc",
+    }
+    return build(folder, *SANITIZERS, *flags, name=name), environment
 
 
 def load(built: Path, name: str = "_subwords") -> ModuleType:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -254,3 +257,22 @@ def test_a_scraper_that_never_reads_is_hung_up(monkeypatch: pytest.MonkeyPatch) 
                     assert not thread.is_alive()
     finally:
         served.close()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_images_health_check_asks_the_port_as_it_is_set(*, tls: bool, tmp_path: Path) -> None:
+    dockerfile = (Path(__file__).parents[4] / "deploy" / "compose" / "Dockerfile").read_text(encoding="utf-8")
+    command = dockerfile.split("HEALTHCHECK", 1)[1].split("CMD ", 1)[1].split("\nCMD", 1)[0]
+    [_, flag, code] = json.loads(command.replace("\\\n", ""))
+    issued = Authority(tmp_path).issue("worker")
+    files = ["--metrics-cert-file", str(issued.certificate), "--metrics-key-file", str(issued.key)] if tls else []
+    served = Health("127.0.0.1", 0, CollectorRegistry(), *CALM, tls=load(files).metrics_tls())
+    environment = {"INFERRY_METRICS_PORT": str(served.start())}
+    if tls:
+        environment["INFERRY_METRICS_CERT_FILE"] = str(issued.certificate)
+    asked = subprocess.run([sys.executable, flag, code], env=environment, capture_output=True, text=True, check=False)
+    served.close()
+    refused = subprocess.run([sys.executable, flag, code], env=environment, capture_output=True, text=True, check=False)
+
+    assert asked.returncode == 0, asked.stderr
+    assert refused.returncode != 0

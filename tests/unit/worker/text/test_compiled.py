@@ -476,23 +476,7 @@ def test_nothing_is_kept_from_window_to_window() -> None:
 @pytest.mark.timeout(120)
 def test_random_texts_under_the_sanitizers(tmp_path: Path) -> None:
     """Reads and writes outside of what is allocated, use after free, overflow: any of them ends the run."""
-    command = extension.compiler()
-    assert command is not None
-    done = subprocess.run([*command, "-print-file-name=libasan.so"], capture_output=True, text=True, check=False)
-    library = Path(done.stdout.strip())
-    if not library.is_absolute() and not CI:
-        pytest.skip("this compiler has no libasan.so")
-    warnings = ("-Wall", "-Wextra", "-Werror")
-    sanitized = extension.build(
-        tmp_path, "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DEXACT_ROOM", *warnings
-    )
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": str(library),
-        "ASAN_OPTIONS": "detect_leaks=0",
-        "UBSAN_OPTIONS": "print_stacktrace=1",
-        "PYTHONMALLOC": "malloc",
-    }
+    sanitized, environment = extension.sanitized(tmp_path, "-DEXACT_ROOM")
     program = [sys.executable, "-m", "tests.faults.fuzz_encoder", "--extension", str(sanitized)]
     no_memory = ["--no-memory"] if importlib.util.find_spec("_testcapi") else []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
 import subprocess
 import sys
 import unicodedata
@@ -221,21 +220,13 @@ print("the same")
 @compiles
 def test_random_texts_under_the_sanitizers(tmp_path: Path) -> None:
     """Reads and writes outside of what is allocated: any of them ends the run."""
-    command = extension.compiler()
-    assert command is not None
-    done = subprocess.run([*command, "-print-file-name=libasan.so"], capture_output=True, text=True, check=False)
-    library = Path(done.stdout.strip())
-    if not library.is_absolute() and not os.environ.get("CI"):
-        pytest.skip("this compiler has no libasan.so")
-    flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Wall", "-Wextra", "-Werror")
-    sanitized = extension.build(tmp_path, *flags, name="_normalise")
-    memory = {"LD_PRELOAD": str(library), "ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"}
+    sanitized, environment = extension.sanitized(tmp_path, name="_normalise")
 
     done = subprocess.run(
         [sys.executable, "-c", SANITIZED, str(sanitized)],
         capture_output=True,
         text=True,
-        env=os.environ | memory,
+        env=environment,
         cwd=extension.ROOT,
         check=False,
     )
